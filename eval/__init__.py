@@ -1,0 +1,1 @@
+"""poolmix, the evaluation side."""

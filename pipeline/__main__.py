@@ -1,0 +1,40 @@
+"""`python -m pipeline VERB …`: raw instruction data → pools → a bundle with an exact mix."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.cli.front import Program, Verb, main
+
+
+def _conf() -> Path:
+    """The configuration tree: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+PROGRAM = Program(
+    name="python -m pipeline",
+    summary="From raw instruction data to pools, and from pools to a bundle with an exact mix.",
+    verbs={
+        "build": Verb("raw data → pools → a bundle with an exact mix", "pipeline.cli.build", "build"),
+        "pools": Verb("list the pools, or normalize sources into pools only", "pipeline.cli.pools", "pools"),
+        "show": Verb("print rows of a bundle, a pool or the quarantine", "pipeline.cli.show", "show"),
+        "stats": Verb("count rows, tokens and tags of a bundle or pool", "pipeline.cli.stats", "stats"),
+        "verify": Verb("check a written bundle: files, quotas, no leakage", "pipeline.cli.verify", "verify"),
+        "diff": Verb("compare two bundles, row by row", "pipeline.cli.diff", "diff"),
+    },
+    conf=_conf(),
+)
+
+
+def console() -> int:
+    """The console script `poolmix`."""
+    return main(replace(PROGRAM, name="poolmix"), sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(PROGRAM, sys.argv[1:]))

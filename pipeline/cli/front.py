@@ -1,0 +1,103 @@
+"""The command line over Hydra that the programs share: VERB [KEY=VALUE …] [FLAGS].
+
+stdout has only what the verb prints; logs, progress and mistakes go to stderr. Exit status: what the verb
+returns (0 if nothing; of a sweep the highest), 2 for a mistake of the user or what the error says, 130
+after ctrl-C, 141 where stdout was closed (as a program that SIGPIPE ended), 1 with a traceback for a bug.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import sys
+from collections.abc import Sequence
+
+from pipeline.cli.flags import Flags, parse_flags
+from pipeline.cli.program import Job, Program, SweepEnded, Verb
+from pipeline.errors import ConfigError, PoolmixError, known_names, nearest
+
+__all__ = ["Job", "Program", "Verb", "main"]
+
+
+def main(program: Program, argv: Sequence[str]) -> int:
+    """Run the verb that `argv` (without the program's name) begins with; returns the exit status."""
+    try:
+        status = _dispatch(program, list(argv))
+        sys.stdout.flush()
+    except PoolmixError as error:
+        return _report(error)
+    except SweepEnded as ended:
+        if isinstance(ended.cause, BrokenPipeError):
+            return _closed_pipe(ended.cause)
+        print(f"sweep stopped at: {' '.join(ended.overrides)}", file=sys.stderr)
+        return _report(ended.cause)
+    except BrokenPipeError as error:
+        return _closed_pipe(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def _report(error: PoolmixError) -> int:
+    print(error, file=sys.stderr)
+    return error.status
+
+
+def _closed_pipe(error: BrokenPipeError) -> int:
+    """End quietly where the reader of stdout went away; another broken pipe is a bug."""
+    stdout = select.poll()
+    stdout.register(sys.stdout.fileno(), 0)
+    if not stdout.poll(0):
+        raise error
+    # What is left in the buffer would raise once more when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def _dispatch(program: Program, argv: list[str]) -> int:
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    if not argv or argv[0] in ("-h", "--help"):
+        from pipeline.cli.help import overview
+
+        print(overview(program), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    name, *arguments = argv
+    if name == "completion":
+        from pipeline.cli.completion import completion
+
+        return completion(program, arguments)
+    if name != "--version":
+        if name not in program.verbs:
+            raise _no_verb(program, argv)
+        flags = parse_flags(arguments)
+        if not flags.version:
+            return _run(program, name, flags, shlex.join(arguments))
+    from pipeline.cli.help import version
+
+    print(version(program))
+    return 0
+
+
+def _no_verb(program: Program, argv: list[str]) -> ConfigError:
+    name = argv[0]
+    if name.startswith("-") or "=" in name:
+        what, fix = "the verb comes first", f"{program.name} {next(iter(program.verbs))} {name} …"
+        return ConfigError(f"{program.name} {name}", what, fix)
+    near = nearest(name, program.verbs)
+    fix = shlex.join([*near[:1], *argv[1:]]) if near else "--help"
+    what = f"no such verb; {known_names(name, program.verbs)}"
+    return ConfigError(f"{program.name} {name}", what, f"{program.name} {fix}")
+
+
+def _run(program: Program, name: str, flags: Flags, typed: str) -> int:
+    if flags.help:
+        from pipeline.cli.help import verb_help
+
+        print(verb_help(program, name, flags.config_dir))
+        return 0
+    from pipeline.cli.run import run_verb
+
+    return run_verb(program, name, flags, typed)

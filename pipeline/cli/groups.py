@@ -1,0 +1,66 @@
+"""The configuration folders read as text: which groups and options there are, without importing Hydra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_DEFAULT = re.compile(r"\s*-\s*(?:override\s+|optional\s+)*/?([\w/-]+)(?:@[\w.]+)?\s*:\s*([^#\n]*)")
+
+
+def find_groups(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:
+    """Group → option → file, by name. A name in an earlier folder hides the later one, as in Hydra."""
+    found: dict[str, dict[str, Path]] = {}
+    for folder in folders:
+        for file in folder.glob("*/**/*.yaml"):
+            group = file.parent.relative_to(folder).as_posix()
+            found.setdefault(group, {}).setdefault(file.stem, file)
+    return {group: dict(sorted(found[group].items())) for group in sorted(found)}
+
+
+def first_comment(file: Path) -> str:
+    """The first comment above the settings of a file that is not one of Hydra's `# @package` lines."""
+    for line in file.read_text("utf-8").splitlines():
+        text = line.strip()
+        if text and not text.startswith("#"):
+            break
+        comment = text.lstrip("#").strip()
+        if comment and not comment.startswith("@"):
+            return comment
+    return ""
+
+
+def default_options(primary: Path) -> dict[str, str]:
+    """Group → chosen option, from the defaults list of a primary config."""
+    blocks = top_level_blocks(primary)
+    matches = map(_DEFAULT.match, blocks.get("defaults", "").splitlines())
+    return {match[1]: match[2].strip() for match in matches if match}
+
+
+def top_level_blocks(primary: Path) -> dict[str, str]:
+    """Top-level key → its text with the comments above it, in the order of the file.
+
+    The comment that opens the file, up to the first empty line or key, belongs to the whole file
+    unless nothing but a key follows it directly.
+    """
+    blocks: dict[str, str] = {}
+    above: list[str] = []
+    key = ""
+    for line in primary.read_text("utf-8").splitlines():
+        if match := re.match(r"([\w-]+)\s*:", line):
+            key = match[1]
+            blocks[key] = "\n".join([*above, line])
+            above = []
+        elif not line or line.startswith("#"):
+            above = [*above, line] if line else []
+        elif key:
+            blocks[key] += "\n".join(["", *above, line])
+            above = []
+    return blocks
+
+
+def option_exists(folders: Sequence[Path], group: str, option: str) -> bool:
+    """Whether Hydra would find the option; options of subfolders (`ab/small`) too."""
+    name = option if option.endswith(".yaml") else f"{option}.yaml"
+    return any((folder / group / name).is_file() for folder in folders)

@@ -1,0 +1,64 @@
+"""What can go wrong through no fault of the program, said in two lines: where and what, then the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PoolmixError(Exception):
+    """A mistake that the user can mend. The command line prints it in two lines and exits with `status`.
+
+    `where` names the place (a source and row, a file, a setting), `what` says what was found and what
+    is allowed there, `fix` is an instruction, best of all an override that can be pasted.
+    """
+
+    status = 2
+
+    def __init__(self, where: str, what: str, fix: str) -> None:
+        super().__init__(f"{where}: {what}\n  fix: {fix}")
+        self.where, self.what, self.fix = where, what, fix
+
+
+class ConfigError(PoolmixError):
+    """A setting is missing, unknown or out of range."""
+
+
+class SourceError(PoolmixError):
+    """Raw data cannot be found or read at all (single bad rows are quarantined instead)."""
+
+
+class SchemaError(PoolmixError):
+    """A table does not have the columns or types that a stage asks for."""
+
+
+class StoreError(PoolmixError):
+    """A pool or bundle folder is missing, incomplete or cannot be written."""
+
+
+class ConfigErrors(ConfigError):
+    """Several configuration mistakes, reported at once."""
+
+    def __init__(self, errors: Iterable[PoolmixError]) -> None:
+        self.errors = list(errors)
+        Exception.__init__(self, "\n".join(str(error) for error in self.errors))
+        first = self.errors[0]
+        self.where, self.what, self.fix = first.where, first.what, first.fix
+
+
+class CheckFailed(PoolmixError):
+    """A check found something broken: exit status 3, so that scripts can tell it from a wrong setting."""
+
+    status = 3
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The names most like `name`, best first: what the user may have meant."""
+    return difflib.get_close_matches(name, sorted(known), n=count, cutoff=0.5)
+
+
+def known_names(name: str, known: Iterable[str]) -> str:
+    """`did you mean cmath?` where something is near, else `have: a, b, c`."""
+    names = sorted(known)
+    near = nearest(name, names)
+    return f"did you mean {' or '.join(near)}?" if near else f"have: {', '.join(names) or 'none'}"

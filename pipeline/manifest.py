@@ -1,0 +1,135 @@
+"""What a bundle says of itself: `manifest.json`, its dataset card, and how to find a bundle again."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from pipeline import __version__
+from pipeline.errors import StoreError, known_names
+from pipeline.settings import Build
+
+if TYPE_CHECKING:
+    from pipeline.build import Outcome
+
+FORMAT = "poolmix bundle 1"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+
+def open_bundle(name: str, bundles: Path) -> Bundle:
+    """A bundle by its folder, by its name below `bundles`, or `latest`.
+
+    Raises: StoreError if there is none, or if it is not a bundle that this version can read.
+    """
+    folder = Path(name).expanduser()
+    if name == "latest" and (bundles / "latest").is_file():
+        folder = bundles / (bundles / "latest").read_text(encoding="utf-8").strip()
+    elif not folder.is_dir() and (bundles / name).is_dir():
+        folder = bundles / name
+    path = folder / "manifest.json"
+    if not path.is_file():
+        known = [place.name for place in bundles.iterdir() if (place / "manifest.json").is_file()] if bundles.is_dir() else []
+        raise StoreError(f"bundle {name}", f"no bundle there ({known_names(name, known)})",
+                         "run `python -m pipeline build`, or name a bundle's folder")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(str(path), f"not valid JSON ({error})", "build the bundle again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StoreError(str(path), f"not a manifest of format '{FORMAT}'", "build the bundle again with this version")
+    return Bundle(folder, manifest)
+
+
+def bundle_manifest(settings: Build, outcome: Outcome, name: str, command: str, digests: Mapping[str, str],
+                    validation_rows: int) -> dict[str, Any]:
+    """All of the manifest but `files`, which the writer adds last."""
+    train = outcome.unique.filter(pl.col("fate") == "train")
+    validation = outcome.unique.filter(pl.col("fate") == "validation")
+    overlap = train.select("prompt_key").unique().join(validation.select("prompt_key").unique(), on="prompt_key").height
+    return {
+        "format": FORMAT, "name": name, "command": command, "seed": settings.seed,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"poolmix": __version__, "python": platform.python_version()} | {
+            package: version(package) for package in ("polars", "polars-hash", "pyarrow", "xxhash")},
+        "digest": dict(digests),
+        "rows": {"train": len(outcome.train), "validation": validation_rows},
+        "sources": source_counts(settings, outcome),
+        "checks": {"prompt_overlap": overlap,
+                   "validation_repeats": validation_rows - len(validation) if settings.split.validation_from is None else 0},
+        "warnings": list(outcome.plan.warnings),
+        "config": settings.config,
+    }
+
+
+def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Per source: its files, and what became of each of its raw rows, asked and got side by side."""
+    def tally(frame: pl.DataFrame, column: str) -> dict[tuple[str, str], int]:
+        return {(source, value): count for source, value, count in frame.group_by("source", column).len().iter_rows()}
+
+    copies, fate = tally(outcome.copies, "copy"), tally(outcome.unique, "fate")
+    quotas = outcome.plan.quotas
+    placed = outcome.train.join(outcome.unique.select("at", "source"), on="at")
+    written = dict(placed["source"].value_counts().iter_rows())
+    whole, asked = sum(quotas.values()), sum(weight for weight in settings.mix.weights.values() if weight > 0)
+    equal = 1 / len(quotas)
+    counts: dict[str, dict[str, Any]] = {}
+    for pool in sorted(outcome.pools, key=lambda pool: pool.name):
+        name, manifest, source = pool.name, pool.manifest, settings.sources[pool.name]
+        leaked = fate.get((name, "prompt_in_validation"), 0)
+        available = fate.get((name, "train"), 0)
+        validation = fate.get((name, "validation"), 0)
+        where = {"hub": source.hub, "revision": source.revision, "commit": pool.commit} if source.hub else {}
+        weight = max(settings.mix.weights[name], 0.0)
+        counts[name] = where | {
+            "files": manifest["inputs"], "pool": manifest["fingerprint"], "raw_rows": manifest["raw_rows"],
+            "quarantined": manifest["quarantined"] | ({"prompt_in_validation": leaked} if leaked else {}),
+            "duplicates": {copy: copies.get((name, copy), 0) for copy in ("within", "across")},
+            "unique": available + validation, "validation": validation, "available": available,
+            "requested_weight": round(weight / asked, 9) if asked else equal,
+            "quota": quotas[name], "train_rows": written.get(name, 0),
+            "achieved_weight": round(quotas[name] / whole, 9),
+            "epochs": round(quotas[name] / available, 6) if available else 0.0,
+            "counts": manifest["counts"], "licence": source.licence, "card": source.card,
+        }
+    return counts
+
+
+def card(manifest: Mapping[str, Any]) -> str:
+    """The dataset card; its YAML makes `datasets.load_dataset(BUNDLE)` work."""
+    splits = [split for split in ("train", "validation") if manifest["rows"][split]]
+    files = "\n".join(f"  - split: {split}\n    path: {split}/*.arrow" for split in splits)
+    sources = "\n".join(f"| {name} | {entry['train_rows']:,} | {entry['validation']:,} | {entry['licence'] or 'not stated'} |"
+                        for name, entry in manifest["sources"].items())
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+{files}
+---
+# {manifest["name"]}
+
+Training rows: {manifest["rows"]["train"]:,}. Validation rows: {manifest["rows"]["validation"]:,}. Made by
+
+    {manifest["command"]}
+
+| source | train | validation | licence |
+|---|---|---|---|
+{sources}
+
+`manifest.json` says what became of every raw row, and which rows were refused stands in `quarantine.jsonl`.
+"""

@@ -1,0 +1,173 @@
+"""From raw files to a pool: read, adapt, normalize, hash, write; one folder per source and content.
+
+A pool is addressed by what went into it (the bytes of the raw files, the source's settings, the version of
+this code), so it is made once and shared by every mix. Beside the rows it keeps the line of each row as it
+will stand in a bundle's JSONL, so that a mix only has to put lines in order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import xxhash
+
+from pipeline.errors import SourceError, StoreError
+from pipeline.normalize import normalize
+from pipeline.rows import pool_rows
+from pipeline.schema import POOL, REFUSED_COLUMNS
+from pipeline.sources.block import Block
+from pipeline.sources.drafts import Drafts
+from pipeline.sources.files import RawFile, find_files
+from pipeline.sources.read import read_files, read_literal
+from pipeline.sources.settings import Source
+from pipeline.sources.shapes import SHAPES
+from pipeline.store import DATA, Folder, damaged_file, lock, new_folder, open_table, write_pointer
+
+# Raise it when the same raw bytes and settings would give other rows than before.
+POOL_VERSION = 1
+LINES = "lines.arrow"
+_LINE = pa.schema([("line", pa.large_string())])
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool on disk. `manifest` has the counts; the tables are memory-mapped."""
+
+    name: str
+    folder: Path
+    manifest: dict[str, Any]
+    made: bool  # by this command, not found ready
+    commit: str | None = None  # of a data set on the hub
+
+    def rows(self) -> pa.Table:
+        """The rows, with the columns of `POOL`."""
+        return open_table(self.folder / DATA)
+
+    def lines(self) -> pa.Table:
+        """One column `line`: the row as it stands in JSONL, line break included."""
+        return open_table(self.folder / LINES)
+
+    def refused(self) -> pl.DataFrame:
+        """The quarantined rows, with REFUSED_COLUMNS."""
+        return read_quarantine(self.folder)
+
+
+def read_quarantine(folder: Path) -> pl.DataFrame:
+    """The quarantined rows of a pool or bundle, with REFUSED_COLUMNS."""
+    path = folder / "quarantine.jsonl"
+    return pl.read_ndjson(path, schema=REFUSED_COLUMNS) if path.stat().st_size else pl.DataFrame(schema=REFUSED_COLUMNS)
+
+
+def make_pool(source: Source, pools: Path, max_chars: int, progress: Callable[[int], None] = lambda _: None) -> Pool:
+    """The pool of a source: found if it is there and whole, made otherwise.
+
+    Raises: SourceError if the raw data cannot be read at all, or if a column is missing from all of it.
+    """
+    files, commit = raw_files(source)
+    inputs = [{"path": file.name, "bytes": size, "xxh3_128": digest} for file in files for size, digest in [file.digest()]]
+    address = fingerprint(source, inputs, max_chars)
+    folder = pools / source.name / address
+    with lock(pools, folder):
+        found = _open(source.name, folder)
+        if found is None:
+            with new_folder(folder) as target:
+                _write(target, source, files, inputs, address, max_chars, progress)
+            found = _open(source.name, folder, made=True)
+        write_pointer(folder.parent / "latest", address)
+    if found is None:
+        raise StoreError(str(folder), "is damaged although it was just written", "check the disk, then build again")
+    return dataclasses.replace(found, commit=commit)
+
+
+def raw_files(source: Source) -> tuple[list[RawFile], str | None]:
+    """The files of a source, and for one on the hub its resolved commit."""
+    if source.hub is not None:
+        from pipeline.sources.hub import fetch
+
+        found = fetch(source.name, source.hub, source.revision, source.files)
+        return found.files, found.commit
+    return (find_files(source.name, source.path, source.format) if source.path is not None else []), None
+
+
+def fingerprint(source: Source, inputs: Sequence[dict[str, Any]], max_chars: int) -> str:
+    """16 hex digits over everything that the pool's content depends on."""
+    settings = dataclasses.asdict(source)
+    for name in ("path", "hub", "revision", "files", "licence", "card"):  # where the bytes came from does not change them
+        del settings[name]
+    what = [POOL_VERSION, settings, [(file["path"], file["xxh3_128"]) for file in inputs], max_chars]
+    return xxhash.xxh3_64_hexdigest(json.dumps(what, sort_keys=True, ensure_ascii=False).encode())
+
+
+def _open(name: str, folder: Path, made: bool = False) -> Pool | None:
+    """The pool in a folder, or None where there is none or one of its files is not as it was written."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    return None if damaged_file(folder, manifest["files"]) else Pool(name, folder, manifest, made)
+
+
+def _write(target: Folder, source: Source, files: Sequence[RawFile], inputs: Sequence[dict[str, Any]],
+           address: str, max_chars: int, progress: Callable[[int], None]) -> None:
+    adapt = SHAPES[source.shape].adapt
+    blocks = read_literal(source.literal) if source.literal is not None else read_files(
+        source.name, files, source.delimiter)
+    raw_rows, kept, counts = 0, 0, Counter[str]()
+    refused: list[pl.DataFrame] = []
+    columns: dict[str, None] = {}
+    with target.dataset("", POOL) as rows, target.open(LINES) as stream, pa.ipc.new_stream(
+            pa.PythonFile(stream, mode="w"), _LINE) as lines:
+        for file, block in blocks:
+            columns |= dict.fromkeys(block.frame.columns)
+            drafts = normalize(adapt(block, source), max_chars) if len(block.record) else None
+            refused.append(_refused(source.name, file, block, drafts))
+            raw_rows += len(block.record) + len(block.refused)
+            if drafts is not None and len(drafts.rows):
+                batch, text = pool_rows(drafts, source.name, list(source.tags), block.record)
+                rows.write_batch(batch)
+                lines.write_batch(pa.record_batch([text], schema=_LINE))
+                kept += len(drafts.rows)
+                counts.update(drafts.counts)
+            progress(raw_rows)
+    quarantine = pl.concat(refused) if refused else pl.DataFrame(schema=REFUSED_COLUMNS)
+    _require_columns(source, list(columns), quarantine, raw_rows)
+    target.write_text("quarantine.jsonl", quarantine.sort("row").write_ndjson())
+    target.write_json("manifest.json", {
+        "format": "poolmix pool 1", "name": source.name, "fingerprint": address, "settings": dataclasses.asdict(source),
+        "inputs": list(inputs), "raw_rows": raw_rows, "rows": kept,
+        "quarantined": dict(sorted(Counter(quarantine["reason"].to_list()).items())),
+        "counts": dict(sorted(counts.items())), "files": dict(target.files),
+    })
+
+
+def _refused(source: str, file: str, block: Block, drafts: Drafts | None) -> pl.DataFrame:
+    """The block's refused rows, by the reader and by normalizing."""
+    found = [(source, bad.record, file, bad.line, bad.reason, bad.detail, bad.text) for bad in block.refused]
+    if drafts is not None:
+        for i, reason, detail in drafts.refused.iter_rows():
+            text = json.dumps({name: value for name, value in block.frame.row(i, named=True).items() if value is not None},
+                              ensure_ascii=False)[:200]
+            found.append((source, int(block.record[i]), file, int(block.line[i]), reason, detail, text))
+    return pl.DataFrame(found, schema=REFUSED_COLUMNS, orient="row").with_columns(
+        pl.when(pl.col("line") > 0).then("line").alias("line"))
+
+
+def _require_columns(source: Source, have: Sequence[str], quarantine: pl.DataFrame, raw_rows: int) -> None:
+    """Raises: SourceError if every row lacks a column, which is a wrong setting and no flaw of the rows."""
+    missing = int((quarantine["reason"] == "missing_column").sum())
+    if raw_rows == 0 or missing < raw_rows:
+        return
+    absent = [(role, source.columns[role]) for role in SHAPES[source.shape].needs if source.columns[role] not in have]
+    role, column = absent[0] if absent else ("", "")
+    what = f"no column '{column}'" if absent else quarantine["detail"][0]
+    raise SourceError(f"source {source.name}", f"{what} (have: {', '.join(have)})",
+                      f"set sources.{source.name}.columns.{role or SHAPES[source.shape].needs[0]}=NAME")
+

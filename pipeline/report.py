@@ -1,0 +1,77 @@
+"""What a build says while it works: one aligned line a stage, and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import polars as pl
+
+from pipeline.mix.strategies import Mix, Plan
+from pipeline.pool import Pool
+from pipeline.split import Split
+
+Say = Callable[[str], None]
+
+
+def pool_line(pool: Pool, width: int) -> str:
+    """`normalize  cmath  1,098 → 1,098  empty_answer 2`."""
+    manifest = pool.manifest
+    notes = [f"{reason} {count:,}" for reason, count in (manifest["quarantined"] | manifest["counts"]).items()]
+    line = f"normalize  {pool.name:<{width}}  {manifest['raw_rows']:>9,} → {manifest['rows']:<9,}"
+    return f"{line}  {' · '.join([*notes, *([] if pool.made else ['ready'])])}".rstrip()
+
+
+def dedup_line(rows: int, copies: pl.DataFrame, several: int) -> str:
+    """Rows before and after, the copies by kind, and how many prompts have several answers (all kept)."""
+    kinds = {copy: int((copies["copy"] == copy).sum()) for copy in ("within", "across")}
+    notes = [f"{kind} {count:,}" for kind, count in kinds.items()]
+    notes += [f"prompts with several answers {several:,}"] if several else []
+    return f"dedup      {rows:>,} → {rows - len(copies):<,}  {' · '.join(notes)}"
+
+
+def split_lines(unique: pl.DataFrame, split: Split) -> list[str]:
+    """Validation rows per source, and a warning where the minimum could not be met."""
+    found = unique.filter(pl.col("fate") == "validation")["source"].value_counts().sort("source")
+    validation = int(found["count"].sum())
+    leaked = int((unique["fate"] == "prompt_in_validation").sum())
+    notes = [f"{source} {count:,}" for source, count in found.iter_rows()]
+    notes += [f"prompt_in_validation {leaked:,}"] if leaked else []
+    lines = [f"split      {len(unique):>,} → {len(unique) - validation - leaked:<,}  "
+             f"validation {validation:,}{': ' if notes else ''}{' · '.join(notes)}"]
+    if split.validation_from is None and validation < split.min_validation:
+        lines.append(f"warning: {validation:,} validation rows, fewer than split.min_validation={split.min_validation:,}: "
+                     "half of the rows, in whole prompts, is the most")
+    return lines
+
+
+def mix_lines(mix: Mix, plan: Plan, available: Mapping[str, int]) -> list[str]:
+    """What was asked and what was got, source by source."""
+    whole = sum(plan.quotas.values())
+    asked = sum(max(weight, 0.0) for weight in mix.weights.values()) or len(mix.weights)
+    rows = [[name, f"{max(mix.weights[name], 0.0) / asked:.4f}", f"{quota / whole:.4f}", f"{available.get(name, 0):,}",
+             f"{quota:,}", f"{quota / available[name]:.2f}" if quota else "–"] for name, quota in sorted(plan.quotas.items())]
+    lines = [f"mix        {mix.strategy} → {whole:,} training rows"]
+    lines += table(["source", "asked", "got", "available", "rows", "epochs"], rows, indent=11)
+    return lines + [f"warning: {warning}" for warning in plan.warnings]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 0) -> list[str]:
+    """Aligned text: the first column to the left, the others to the right."""
+    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
+    return [" " * indent + "  ".join(
+        cell.ljust(width) if k == 0 else cell.rjust(width)
+        for k, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in [head, *rows]]
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int], None]]:
+    """A counter of rows on stderr, from the second second on, and only on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit=" rows", unit_scale=True, delay=2, leave=False) as bar:
+        yield lambda done: bool(bar.update(done - bar.n)) and None

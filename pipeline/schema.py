@@ -1,0 +1,122 @@
+"""The one place that says what a row looks like: the columns of pools and bundles.
+
+A pool has the columns of `POOL`; a bundle adds `epoch`. Inside the pipeline the same rows travel as two
+flat Polars frames, because flat columns are what vectorizes: one line per row (`ROW_COLUMNS`), and one
+line per message (`TURN_COLUMNS`), the messages of a row standing together in their order.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.errors import SchemaError
+
+ROLES = ("system", "user", "assistant", "tool")
+
+_JSON = pa.json_(pa.string())
+
+
+def _message(tool_calls: pa.DataType) -> pa.StructType:
+    return pa.struct(
+        [
+            ("role", pa.string()),
+            ("content", pa.string()),
+            ("reasoning_content", pa.string()),
+            ("tool_calls", tool_calls),
+            ("tool_call_id", pa.string()),
+            ("name", pa.string()),
+            ("weight", pa.float64()),  # a turn's loss weight where the data has one
+        ]
+    )
+
+
+def _rows(json_text: pa.DataType) -> pa.Schema:
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("source", pa.string()),
+            ("tags", pa.list_(pa.field("item", pa.string()))),
+            ("messages", pa.list_(pa.field("item", _message(json_text)))),
+            ("tools", json_text),
+            ("answer", pa.string()),
+            ("meta", pa.string()),
+            ("key", pa.string()),
+            ("prompt_key", pa.string()),
+        ]
+    )
+
+
+# In a pool `tools` and `tool_calls` are plain text; in a bundle the same text is typed as JSON, which
+# `datasets` reads as objects.
+MESSAGE = _message(pa.string())
+POOL = _rows(pa.string())
+BUNDLE = _rows(_JSON).append(pa.field("epoch", pa.int32()))
+
+TURN_COLUMNS: dict[str, Any] = {
+    "i": pl.UInt32,  # position of the row in its block
+    "role": pl.String,
+    "content": pl.String,
+    "reasoning_content": pl.String,
+    "tool_calls": pl.String,
+    "tool_call_id": pl.String,
+    "name": pl.String,
+    "weight": pl.Float64,
+}
+
+ROW_COLUMNS: dict[str, Any] = {
+    "i": pl.UInt32,
+    "tags": pl.List(pl.String),
+    "tools": pl.String,
+    "answer": pl.String,
+    "meta": pl.String,
+}
+
+# A refused row: where it stood, why, and what it looked like (the first 200 characters).
+REFUSED_COLUMNS: dict[str, Any] = {
+    "source": pl.String,
+    "row": pl.Int64,
+    "file": pl.String,
+    "line": pl.Int64,  # counted from 1; null where the format has no lines
+    "reason": pl.String,
+    "detail": pl.String,
+    "text": pl.String,
+}
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with exactly the columns and types of `schema` (large strings and lists are cast).
+
+    Raises: SchemaError that names the columns which are missing or of another type.
+    """
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise SchemaError("table", f"no column {', '.join(missing)} (have: {', '.join(table.column_names)})",
+                          "write it again with `python -m pipeline build`")
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise SchemaError("table", str(error), "write it again with `python -m pipeline build`") from error
+
+
+def dataset_features(schema: pa.Schema) -> dict[str, Any]:
+    """The schema as a `datasets` features dictionary, the form kept in dataset_info.json."""
+    return {field.name: _feature(field.type) for field in schema}
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    if kind == _JSON:
+        return {"_type": "Json"}
+    return {"dtype": "float64" if kind == pa.float64() else str(kind), "_type": "Value"}
+
+
+def with_features(schema: pa.Schema) -> pa.Schema:
+    """The schema carrying its `datasets` features in the metadata, as `datasets` itself writes it."""
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": dataset_features(schema)}})})

@@ -1,0 +1,94 @@
+"""What every reader of raw files yields: blocks of records, and the records that could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import polars as pl
+
+# A block is what is parsed at once: large enough to be fast, small enough that memory stays bounded.
+BLOCK_BYTES = 16 << 20
+# Longer records are refused as `too_long`: one endless line must not take all memory.
+MAX_RECORD_BYTES = 16 << 20
+
+
+class BadRecord(Exception):
+    """A record that cannot be read: a snake_case reason and what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A record kept out: its number in the file from 0, its line from 1 (0: none), why, and its beginning."""
+
+    record: int
+    line: int
+    reason: str
+    detail: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Records of one file, as text columns.
+
+    A column holds plain text, or, where it is named in `json_columns`, the JSON text of each value exactly
+    as it stood (so `1.50` and integers of any length survive). Null: the record has no such value.
+    `record` and `line` number the rows of `frame` within the file (from 0; from 1, 0 where there are none).
+    """
+
+    frame: pl.DataFrame
+    record: np.ndarray
+    line: np.ndarray
+    json_columns: frozenset[str] = frozenset()
+    refused: Sequence[Refused] = field(default_factory=tuple)
+
+
+def beginning(data: bytes) -> str:
+    """The first 200 characters of a record, for the quarantine file."""
+    return data[:800].decode("utf-8", "replace").strip()[:200]
+
+
+def block_of(rows: Sequence[tuple[int, int, dict[str, bytes]]], refused: Sequence[Refused]) -> Block:
+    """A block from records read one by one: (record, line, JSON text of each value)."""
+    names = list(dict.fromkeys(name for _, _, values in rows for name in values))
+    columns: dict[str, pl.Series] = {}
+    json_columns: set[str] = set()
+    for name in names:
+        texts = [values.get(name) for _, _, values in rows]
+        present = [text for text in texts if text is not None and text != b"null"]
+        if all(text[:1] == b'"' for text in present):
+            columns[name] = pl.Series(name, [_plain(text) for text in texts], dtype=pl.String)
+        else:
+            columns[name] = pl.Series(name, [_canonical(text) for text in texts], dtype=pl.String)
+            json_columns.add(name)
+    numbers = np.array([(record, line) for record, line, _ in rows], np.int64).reshape(-1, 2)
+    return Block(pl.DataFrame(columns), numbers[:, 0], numbers[:, 1], frozenset(json_columns), refused)
+
+
+def _plain(text: bytes | None) -> str | None:
+    return None if text is None else msgspec.json.decode(text, type=str | None)
+
+
+def _canonical(text: bytes | None) -> str | None:
+    """JSON text without white space between its parts; strings in one spelling, numbers as they stand."""
+    if text is None or text == b"null":
+        return None
+    if text[:1] == b'"':
+        return msgspec.json.encode(msgspec.json.decode(text)).decode()
+    return msgspec.json.format(text, indent=-1).decode() if text[:1] in b"[{" else text.decode()
+
+
+def utf8_error(text: str) -> str | None:
+    """What is wrong with text that was decoded with `surrogateescape`, or None."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"byte 0x{ord(text[error.start]) & 0xFF:02x} is not UTF-8"
+    return None

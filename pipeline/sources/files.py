@@ -1,0 +1,103 @@
+"""Finding raw files and opening them: one file, a glob or a folder; plain, .gz or .zst."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import xxhash
+
+from pipeline.errors import SourceError, known_names, nearest
+
+FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv",
+           ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One raw file: its path, its name as reported (relative to the folder or glob), format and compression."""
+
+    path: Path
+    name: str
+    format: str
+    compression: str | None
+
+    def open(self) -> BinaryIO:
+        """The decompressed bytes as a stream."""
+        return pa.input_stream(str(self.path), compression=self.compression, buffer_size=1 << 20)
+
+    def digest(self) -> tuple[int, str]:
+        """Size in bytes and xxh3-128 of the file as it lies on disk."""
+        state, size = xxhash.xxh3_128(), 0
+        with self.path.open("rb", buffering=0) as stream:
+            while chunk := stream.read(8 << 20):
+                state.update(chunk)
+                size += len(chunk)
+        return size, state.hexdigest()
+
+
+def find_files(source: str, path: str, format: str | None = None) -> list[RawFile]:
+    """The raw files behind `path`, sorted by name, so that a listing's order never matters.
+
+    A folder stands for the files directly inside it that have a known ending.
+    Raises: SourceError if there is nothing to read.
+    """
+    where, place = f"source {source}", Path(path).expanduser()
+    if place.is_dir():
+        found = [file for file in place.iterdir() if file.is_file() and _format(file)[0]]
+        if not found:
+            raise SourceError(where, f"no data files in the folder {path} (known endings: {' '.join(FORMATS)})",
+                              f"set sources.{source}.path to a file, a glob or a folder with data")
+        root = place
+    elif place.is_file():
+        found, root = [place], place.parent
+    elif glob.has_magic(path):
+        found = [Path(name) for name in glob.glob(str(place), recursive=True) if Path(name).is_file()]
+        if not found:
+            raise SourceError(where, f"no file matches {path}", f"set sources.{source}.path to an existing file")
+        root = Path(glob_root(str(place)))
+    else:
+        siblings = [file.name for file in place.parent.iterdir()] if place.parent.is_dir() else []
+        hint = f" ({known_names(place.name, siblings)})" if nearest(place.name, siblings) else ""
+        raise SourceError(where, f"no file {path}{hint}", f"set sources.{source}.path to an existing file")
+    files = [_raw_file(source, file, root, format) for file in found]
+    return sorted(files, key=lambda file: file.name.encode("utf-8", "surrogateescape"))
+
+
+def glob_root(pattern: str) -> str:
+    """The longest folder of a pattern that has no wildcard."""
+    parts: list[str] = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return str(Path(*parts)) if parts else "."
+
+
+def _format(path: Path) -> tuple[str | None, str | None]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+    if compression:
+        suffixes.pop()
+    return (FORMATS.get(suffixes[-1]) if suffixes else None), compression
+
+
+def _raw_file(source: str, path: Path, root: Path, format: str | None) -> RawFile:
+    known, compression = _format(path)
+    chosen = format or known
+    if chosen is None:
+        raise SourceError(f"source {source}", f"cannot tell the format of {path} (known endings: {' '.join(FORMATS)})",
+                          f"set sources.{source}.format to one of {', '.join(sorted(set(FORMATS.values())))}")
+    name = path.relative_to(root) if path.is_relative_to(root) else path
+    return RawFile(path, name.as_posix(), chosen, compression)
+
+
+def chunks(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """The stream in pieces of `size` bytes, the last one shorter."""
+    while chunk := stream.read(size):
+        yield chunk

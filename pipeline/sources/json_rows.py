@@ -1,0 +1,214 @@
+"""JSON lines and JSON arrays, read exactly.
+
+Two ways to the same result. The fast one hands a whole block to Arrow's JSON reader with the types fixed
+beforehand, so that it refuses duplicate keys, lone surrogates, NaN, unknown fields and values of another
+type instead of bending them. Whatever it refuses is read again record by record, and only the bad records
+are lost, each with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.json as pa_json
+
+from pipeline.sources.block import BLOCK_BYTES, MAX_RECORD_BYTES, BadRecord, Block, Refused, beginning, block_of
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.S)
+
+
+
+def read_json(stream: BinaryIO) -> Iterator[Block]:
+    """Blocks of a file that holds either one array of objects or one object a line."""
+    head = stream.read(BLOCK_BYTES).removeprefix(b"\xef\xbb\xbf")
+    if head.lstrip()[:1] == b"[":
+        yield from _array(head + stream.read())
+    else:
+        yield from _lines(head, stream)
+
+
+def _lines(head: bytes, stream: BinaryIO) -> Iterator[Block]:
+    record, line, rest, chunk = 0, 1, b"", head
+    while chunk or rest:
+        data = rest + chunk
+        cut = data.rfind(b"\n") + 1 if chunk else len(data)
+        if cut:
+            numbers = np.arange(line, line + data.count(b"\n", 0, cut) + (not chunk))
+            block = _fast(data[:cut], record, numbers)
+            if block is None:
+                block = _one_by_one(data[:cut].split(b"\n"), record, line)
+            yield block
+            record += len(block.record) + len(block.refused)
+            line += data.count(b"\n", 0, cut)
+            rest = data[cut:]
+        elif len(data) > MAX_RECORD_BYTES:
+            yield block_of([], [Refused(record, line, "too_long", _TOO_LONG, beginning(data))])
+            record, line, rest = record + 1, line + 1, _after_newline(stream)
+        else:
+            rest = data
+        chunk = stream.read(BLOCK_BYTES) if chunk else b""
+
+
+_TOO_LONG = f"a record of more than {MAX_RECORD_BYTES >> 20} MiB"
+
+
+def _after_newline(stream: BinaryIO) -> bytes:
+    while chunk := stream.read(BLOCK_BYTES):
+        if b"\n" in chunk:
+            return chunk[chunk.index(b"\n") + 1 :]
+    return b""
+
+
+def _array(data: bytes) -> Iterator[Block]:
+    """An array of objects; the file is held in memory as a whole, the rows block by block."""
+    try:
+        elements: Sequence[Any] = _ARRAY.decode(data)
+        cut = None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        elements, cut = _scan_array(data)
+    record, line, position = 0, 1, 0
+    for first, last in _groups(elements):
+        group = [bytes(element) for element in elements[first:last]]
+        numbers = np.empty(len(group), np.int64)
+        for k, element in enumerate(group):
+            start = data.index(element, position)
+            line += data.count(b"\n", position, start)
+            numbers[k] = line
+            position = start
+        # a line break inside a record is white space, since JSON strings cannot hold one
+        flat = [element.replace(b"\n", b" ").replace(b"\r", b" ") for element in group]
+        yield _fast(b"\n".join(flat), record, numbers) or _one_by_one(group, record, numbers)
+        record += len(group)
+    if cut:
+        line += data.count(b"\n", position, cut[0])
+        refused = Refused(record, line, "bad_json", cut[1], beginning(data[cut[0] : cut[0] + 800]))
+        yield block_of([], [refused])
+
+
+def _groups(elements: Sequence[Any]) -> Iterator[tuple[int, int]]:
+    first, size = 0, 0
+    for k, element in enumerate(elements):
+        size += len(memoryview(element))
+        if size > BLOCK_BYTES:
+            yield first, k + 1
+            first, size = k + 1, 0
+    if first < len(elements):
+        yield first, len(elements)
+
+
+def _scan_array(data: bytes) -> tuple[list[bytes], tuple[int, str] | None]:
+    """The elements of an array that is not valid as a whole, found by their brackets.
+
+    Returns the elements, bad ones among them, and where and how the array breaks off, if it does.
+    """
+    elements: list[bytes] = []
+    depth, start = 0, 0
+    for match in _STRUCTURE.finditer(data):
+        mark = data[match.start() : match.start() + 1]
+        if mark in b"{[":
+            depth += 1
+            if depth == 2:
+                start = match.start()
+        elif mark in b"}]":
+            depth -= 1
+            if depth == 1:
+                elements.append(data[start : match.end()])
+            elif depth == 0:
+                return elements, None
+    return elements, (start if depth > 1 else len(data) - 1, "the array breaks off here")
+
+
+def _fast(data: bytes, record: int, lines: np.ndarray) -> Block | None:
+    """The block through Arrow's JSON reader, or None if it is not plainly text and whole numbers throughout."""
+    types = _types(data)
+    if types is None:
+        return None
+    schema = pa.schema([(name, kind) for name, kind in types.items()])
+    options = pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    try:
+        table = pa_json.read_json(pa.BufferReader(data), parse_options=options,
+                                  read_options=pa_json.ReadOptions(block_size=4 << 20))
+        table.validate(full=True)  # Arrow's reader does not look at UTF-8
+    except pa.ArrowInvalid:
+        return None
+    if table.num_rows != len(lines):  # blank lines, or two records on one line
+        return None
+    numbers = frozenset(name for name, kind in types.items() if kind == pa.int64())
+    frame = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.col(numbers).cast(pl.String))
+    return Block(frame, np.arange(record, record + len(lines)), lines, numbers)
+
+
+def _types(data: bytes) -> dict[str, pa.DataType] | None:
+    """The types of the first record's values, or None where they are not only text, whole numbers and null."""
+    try:
+        first = _OBJECT.decode(data[: data.find(b"\n") % (len(data) + 1)])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    types: dict[str, pa.DataType] = {}
+    for name, raw in first.items():
+        value = bytes(raw)
+        if value[:1] == b'"' or value == b"null":
+            types[name] = pa.string()
+        elif re.fullmatch(rb"-?[1-9][0-9]{0,17}|0", value):
+            types[name] = pa.int64()
+        else:
+            return None
+    return types
+
+
+def _one_by_one(records: Sequence[bytes], record: int, lines: int | np.ndarray) -> Block:
+    """The block record by record. Blank lines are no records."""
+    good: list[tuple[int, int, dict[str, bytes]]] = []
+    refused: list[Refused] = []
+    for k, data in enumerate(records):
+        line = lines + k if isinstance(lines, int) else int(lines[k])
+        if not data.strip():
+            continue
+        number = record + len(good) + len(refused)
+        try:
+            good.append((number, line, _object(data)))
+        except BadRecord as bad:
+            refused.append(Refused(number, line, bad.reason, bad.detail, beginning(data)))
+    return block_of(good, refused)
+
+
+def _object(data: bytes) -> dict[str, bytes]:
+    """The JSON text of each value of one object.
+
+    Raises: BadRecord `bad_utf8`, `bad_json`, `too_deep`, `too_long`, `duplicate_key`, `wrong_type`.
+    """
+    if len(data) > MAX_RECORD_BYTES:
+        raise BadRecord("too_long", _TOO_LONG)
+    try:
+        data.decode("utf-8")
+        values = {name: bytes(raw) for name, raw in _OBJECT.decode(data).items()}
+    except UnicodeDecodeError as error:
+        raise BadRecord("bad_utf8", f"byte 0x{data[error.start]:02x} at position {error.start}") from error
+    except RecursionError as error:
+        raise BadRecord("too_deep", "more levels of nesting than can be read") from error
+    except msgspec.ValidationError as error:
+        raise BadRecord("wrong_type", str(error)) from error
+    except msgspec.DecodeError as error:
+        raise BadRecord("bad_json", str(error)) from error
+    if any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
+        _refuse_duplicate_keys(data)
+    return values
+
+
+def _refuse_duplicate_keys(data: bytes) -> None:
+    def no_copies(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        copies = sorted({name for name in names if names.count(name) > 1})
+        if copies:
+            raise BadRecord("duplicate_key", f"the key {', '.join(copies)} stands twice in one object")
+
+    json.loads(data, object_pairs_hook=no_copies)

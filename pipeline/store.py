@@ -1,0 +1,237 @@
+"""Folders on disk: written beside, synced, and shown in one step; and reading them back.
+
+Nothing half-written is ever visible: a folder is filled under a hidden name, its manifest (with the digest
+of each file) comes last, everything is synced, and then the folder takes its place by one rename. Where a
+folder stands there already, the two are exchanged (`renameat2` on Linux, two renames elsewhere).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import filelock
+import polars as pl
+import pyarrow as pa
+import xxhash
+
+from pipeline.errors import StoreError, known_names
+from pipeline.schema import dataset_features, with_features
+
+DATA = "data-00000-of-00001.arrow"
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+
+class _DigestWriter:
+    """A file being written, with its size and xxh3-128 as it grows."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.bytes, self.state = stream, 0, xxhash.xxh3_128()
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self.stream.write(view)
+        self.state.update(view)
+        self.bytes += view.nbytes
+        return view.nbytes
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+class Folder:
+    """A folder being written; `files` collects what its manifest says of each file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files: dict[str, dict[str, Any]] = {}
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[_DigestWriter]:
+        """A new file in the folder, synced when closed."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as stream:
+            writer = _DigestWriter(stream)
+            yield writer
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.files[name] = {"bytes": writer.bytes, "xxh3_128": writer.state.hexdigest()}
+
+    def write_text(self, name: str, text: str) -> None:
+        """A text file in UTF-8."""
+        with self.open(name) as stream:
+            stream.write(text.encode())
+
+    def write_json(self, name: str, value: Any) -> None:
+        """An indented JSON file in UTF-8."""
+        self.write_text(name, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+    @contextmanager
+    def dataset(self, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatchWriter]:
+        """A split as `datasets.save_to_disk` lays it out, in the subfolder `name` ("" for the folder itself)."""
+        prefix = f"{name}/" if name else ""
+        with self.open(prefix + DATA) as stream, pa.ipc.new_stream(
+                pa.PythonFile(stream, mode="w"), with_features(schema)) as writer:
+            yield writer
+        fingerprint = self.files[prefix + DATA]["xxh3_128"][:16]
+        self.write_json(prefix + "state.json", {
+            "_data_files": [{"filename": DATA}], "_fingerprint": fingerprint, "_format_columns": None,
+            "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": name or None})
+        self.write_json(prefix + "dataset_info.json", {
+            "citation": "", "description": "", "features": dataset_features(schema),
+            "homepage": "", "license": ""})
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Folder]:
+    """A folder that appears at `target` when the block ends without an error, and leaves no trace otherwise.
+
+    Hold `lock` for the target: what an earlier, killed process left half-written beside it is removed here.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}.writing-"
+    for stale in target.parent.glob(f"{glob_escape(prefix)}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    place = target.parent / f"{prefix}{os.getpid()}"
+    place.mkdir()
+    try:
+        yield Folder(place)
+        for folder in sorted({path.parent for path in place.rglob("*")} | {place}):
+            _sync_folder(folder)
+        _publish(place, target)
+        _sync_folder(target.parent)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def glob_escape(name: str) -> str:
+    """The name with the wildcards of a glob taken literally."""
+    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)
+
+
+def _publish(place: Path, target: Path) -> None:
+    if not target.exists():
+        place.rename(target)
+    elif not _exchange(place, target):
+        aside = place.with_name(place.name + "-old")
+        target.rename(aside)
+        place.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Exchange two folders in one step, where the system can."""
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    return libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def lock(pools: Path, target: Path) -> Iterator[None]:
+    """Only one process at a time writes `target`; a dead process holds nothing."""
+    folder = pools / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = xxhash.xxh3_64_hexdigest(os.fsencode(target.resolve()))
+    with filelock.FileLock(str(folder / f"{name}.lock")):
+        yield
+
+
+def write_pointer(path: Path, text: str) -> None:
+    """Replace a small text file (`latest`) in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    with place.open("w", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    place.replace(path)
+
+
+def damaged_file(folder: Path, files: dict[str, dict[str, Any]], names: Iterable[str] | None = None) -> str | None:
+    """What is wrong with the first file that is not as its manifest says, or None."""
+    for name in files if names is None else names:
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != files[name]["bytes"]:
+            return f"{name} has {path.stat().st_size:,} bytes, not {files[name]['bytes']:,}"
+        if file_digest(path) != files[name]["xxh3_128"]:
+            return f"{name} has other bytes than when it was written"
+    return None
+
+
+def file_digest(path: Path) -> str:
+    """xxh3-128 of a file's bytes, as 32 hex digits."""
+    if path.stat().st_size == 0:
+        return xxhash.xxh3_128().hexdigest()
+    with pa.memory_map(str(path)) as data:
+        return xxhash.xxh3_128_hexdigest(memoryview(data.read_buffer()))
+
+
+def open_table(path: Path) -> pa.Table:
+    """An Arrow stream file as a memory-mapped table. Raises: StoreError if it is none."""
+    try:
+        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StoreError(str(path), f"not a readable Arrow stream ({error})", "build it again") from error
+
+
+def pool_folder(name: str, pools: str | Path = "data_pools/pools") -> Path:
+    """The newest pool of a source. Raises: StoreError if it has none."""
+    root = Path(pools)
+    pointer = root / name / "latest"
+    if not pointer.is_file():
+        known = [place.name for place in root.iterdir() if (place / "latest").is_file()] if root.is_dir() else []
+        raise StoreError(f"pool {name}", f"not made yet in {root} ({known_names(name, known)})",
+                         "run `python -m pipeline build`, or name another folder with paths.pools=DIR")
+    return root / name / pointer.read_text(encoding="utf-8").strip()
+
+
+def scan_pool(name: str, pools: str | Path = "data_pools/pools") -> pl.LazyFrame:
+    """The newest pool of a source as a Polars LazyFrame, read lazily from the memory-mapped Arrow file.
+
+    Columns and predicates are pushed down: only what a query asks for is touched.
+    """
+    from polars.io.plugins import register_io_source
+
+    path = pool_folder(name, pools) / DATA
+    first = pl.DataFrame(pl.from_arrow(open_table(path).schema.empty_table()))
+
+    def batches(columns: Sequence[str] | None, predicate: pl.Expr | None, n_rows: int | None,
+                batch_size: int | None) -> Iterator[pl.DataFrame]:
+        left = n_rows
+        for batch in pa.ipc.open_stream(pa.memory_map(str(path))):
+            chosen = batch.select(columns) if columns is not None else batch
+            frame = pl.DataFrame(pl.from_arrow(chosen))
+            if left is not None:
+                frame = frame.head(left)
+                left -= len(frame)
+            yield frame.filter(predicate) if predicate is not None else frame
+            if left == 0:
+                return
+
+    return register_io_source(batches, schema=first.schema)

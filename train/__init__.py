@@ -1,0 +1,1 @@
+"""poolmix, the training side: QLoRA SFT from a bundle."""
