@@ -15,7 +15,7 @@ from pipeline.sources.settings import Source
 from pipeline.sources.shapes import SHAPES
 from pipeline.split import Split
 
-SOURCE_KEYS = {"shape", "tags", "path", "at", "revision", "files", "literal", "format", "delimiter", "columns", "options",
+SOURCE_KEYS = {"shape", "tags", "path", "at", "hub", "revision", "files", "literal", "format", "delimiter", "columns", "options",
                "licence", "card"}
 
 
@@ -168,38 +168,40 @@ def _source(name: str, node: Settings, corpus: str, root: Path) -> Source:
     options = Settings(node.node.get("options"), node.path("options"), node.errors)
     options.known(set(shape.options))
     usual = {role: column for role, column in shape.columns.items() if column is not None}
+    place = _place(name, node, corpus, root)
     return Source(
         name=name, shape=shape_name,
         tags=tuple(node.value("tags", is_text_list, "a list of texts", "[chat,en]", [])),
-        **_place(name, node, corpus, root),
         format=node.value("format", lambda value: value in ("json", "csv", "parquet", "arrow"),
                           "json, csv, parquet or arrow", "json"),
         delimiter=node.value("delimiter", lambda value: isinstance(value, str) and len(value) == 1, "one character", "';'"),
         columns=usual | {role: columns.value(role, is_text, "the name of a column", "NAME", "") for role in columns.node},
         options={option: options.value(option, good, allowed, str(default), default)
-                 for option, (default, good, allowed) in shape.options.items()},
-        licence=node.value("licence", is_text, "text", "Apache-2.0"), card=node.value("card", is_text, "text", "URL"))
+                 for option, (default, good, allowed) in shape.options.items()}, **place)
 
 
 def _place(name: str, node: Settings, corpus: str, root: Path) -> dict[str, Any]:
-    """Where the rows are: `path`, or `literal`, or what `at` says for the corpus."""
-    literal, path = node.node.get("literal"), node.value("path", is_text, "a file, a glob or a folder", "FILE")
-    if path is not None:
-        return {"path": path}
-    if literal is not None:
-        rows = node.value("literal", lambda value: isinstance(value, list) and all(
+    """Where the rows are: `path` or `literal` as set, else what `at` says for the corpus."""
+    own = {key: node.value(key, is_text, what, example) for key, what, example in (
+        ("path", "a file, a glob or a folder", "FILE"), ("hub", "a data set's id", "ORG/NAME"),
+        ("revision", "a branch, tag or commit", "main"), ("files", "a glob", "'*.jsonl'"),
+        ("licence", "text", "Apache-2.0"), ("card", "text", "URL"))}
+    own = {key: value for key, value in own.items() if value is not None}
+    if node.node.get("literal") is not None:
+        own["literal"] = node.value("literal", lambda value: isinstance(value, list) and all(
             isinstance(row, Mapping) for row in value), "a list of rows", "[{…}]", [])
-        return {"literal": rows}
+    if "path" in own or "hub" in own or "literal" in own:
+        return own
     at = Settings(node.node.get("at"), node.path("at"), node.errors).node
     if corpus not in at:
-        have = f"only in {', '.join(sorted(at))}" if at else "neither path nor literal nor at"
+        have = f"only in {', '.join(sorted(at))}" if at else "no path, hub, literal or at"
         node.errors.append(ConfigError(f"source {name}", f"no data for corpus={corpus} ({have})",
                                        f"set sources.{name}.path=FILE"))
-        return {}
-    if corpus == "hub":
-        return {"hub": str(at[corpus]), "files": node.value("files", is_text, "a glob", "'*.jsonl'"),
-                "revision": node.value("revision", is_text, "a branch, tag or commit", "main", "main")}
-    return {"path": str(root / str(at[corpus]))}
+        return own
+    there = Settings(at[corpus], node.path(f"at.{corpus}"), node.errors)
+    there.known({"path", "hub", "revision", "files", "licence", "card"})
+    place = {key: str(value) for key, value in there.node.items()} | own
+    return place | ({"path": str(root / place["path"])} if "path" in place else {})
 
 
 def _mix(node: Settings, sources: Sequence[str]) -> Mix:
@@ -254,3 +256,22 @@ def _prefer(node: Settings, sources: Sequence[str]) -> Sequence[str]:
             node.errors.append(ConfigError("dedup.prefer", f"no source {name} in this build ({known_names(name, sources)})",
                                            "name sources of the mix"))
     return names
+
+
+def bundle_setting(config: Mapping[str, Any], key: str) -> tuple[str, Path]:
+    """A setting that names a bundle, and the folder where bundles are: the arguments of `open_bundle`."""
+    errors: list[PoolmixError] = []
+    name = Settings(config, "", errors).required(key, is_text, "a bundle's folder or name", "PATH", "")
+    bundles = Settings(config.get("paths"), "paths", errors).required("bundles", is_text, "a folder", "DIR", ".")
+    if errors:
+        raise ConfigErrors(errors)
+    return name, Path(bundles).expanduser()
+
+
+def whole_setting(config: Mapping[str, Any], key: str) -> int:
+    """A setting that is a whole number from 0."""
+    errors: list[PoolmixError] = []
+    value = Settings(config, "", errors).required(key, is_whole(0), "a whole number from 0", "3", 0)
+    if errors:
+        raise ConfigErrors(errors)
+    return value
