@@ -21,9 +21,9 @@ PROGRAM = Program(
     summary="From raw instruction data to pools, and from pools to a bundle with an exact mix.",
     verbs={
         "build": Verb("raw data → pools → a bundle with an exact mix", "pipeline.cli.build", "build"),
-        "pools": Verb("list the pools, or normalize sources into pools only", "pipeline.cli.pools", "pools"),
-        "show": Verb("print rows of a bundle, a pool or the quarantine", "pipeline.cli.show", "show"),
-        "stats": Verb("count rows, tokens and tags of a bundle or pool", "pipeline.cli.stats", "stats"),
+        "pools": Verb("list the pools; make them without a build, or remove old ones", "pipeline.cli.pools", "pools"),
+        "show": Verb("print rows of a bundle, a pool or the quarantine; find one row", "pipeline.cli.show", "show"),
+        "stats": Verb("count rows, lengths, tags and repeats of a bundle or pool", "pipeline.cli.stats", "stats"),
         "verify": Verb("check a written bundle: files, quotas, no leakage", "pipeline.cli.verify", "verify"),
         "diff": Verb("compare two bundles, row by row", "pipeline.cli.diff", "diff"),
     },

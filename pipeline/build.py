@@ -133,6 +133,7 @@ def write(target: Folder, settings: Build, outcome: Outcome, command: str, name:
     target.write_text("quarantine.jsonl", pl.concat(refused).sort("source", "row").write_ndjson())
     manifest = bundle_manifest(settings, outcome, name, command, digests, validation_rows)
     target.write_text("README.md", card(manifest))
+    target.write_json("dataset_dict.json", {"splits": ["train", "validation"]})
     target.write_json("manifest.json", manifest | {"files": dict(sorted(target.files.items()))})
 
 
@@ -140,10 +141,10 @@ def leaked_rows(outcome: Outcome) -> pl.DataFrame:
     """The rows kept out because a reused validation split has their prompt, as quarantine rows."""
     from pipeline.schema import REFUSED_COLUMNS
 
-    at = outcome.unique.filter(pl.col("fate") == "prompt_in_validation")["at"].to_numpy()
-    lines = pl.DataFrame({"id": pl.Series(pl.from_arrow(outcome.rows.table["id"].take(at))),
-                          "text": pl.Series(pl.from_arrow(outcome.rows.lines["line"].take(at)))})
-    return lines.select(
+    at = outcome.unique.filter(pl.col("fate") == "prompt_in_validation")["at"].to_numpy().astype("int64")
+    rows, lines = outcome.rows.rows.gather(at), outcome.rows.lines.gather(at)
+    leaked = pl.DataFrame({"id": pl.Series(pl.from_arrow(rows["id"])), "text": pl.Series(pl.from_arrow(lines["line"]))})
+    return leaked.select(
         pl.col("id").str.replace(r":\d+$", "").alias("source"), pl.col("id").str.extract(r":(\d+)$").cast(pl.Int64).alias("row"),
         pl.lit(None, pl.String).alias("file"), pl.lit(None, pl.Int64).alias("line"),
         pl.lit("prompt_in_validation").alias("reason"), pl.lit("the reused validation split has this prompt").alias("detail"),

@@ -21,20 +21,51 @@ JSONL = {"train": "train.jsonl", "validation": "val.jsonl"}
 _BATCH_ROWS = 1 << 15
 
 
+class Places:
+    """Record batches end to end, from which rows are gathered by their place."""
+
+    def __init__(self, tables: Sequence[pa.Table]) -> None:
+        self.schema = tables[0].schema
+        self._batches = [batch for table in tables for batch in table.to_batches()]
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+
+    def gather(self, at: np.ndarray) -> pa.RecordBatch:
+        """The rows at these places, in this order.
+
+        Batch by batch: taking from the whole table would first copy all of its nested columns into one piece.
+        """
+        batch = np.searchsorted(self._starts, at, side="right") - 1
+        order = np.argsort(batch, kind="stable")
+        bounds = np.searchsorted(batch[order], np.arange(len(self._batches) + 1))
+        local = (at - self._starts[batch])[order]
+        parts = [self._batches[k].take(pa.array(local[bounds[k] : bounds[k + 1]]))
+                 for k in np.flatnonzero(np.diff(bounds))]
+        if not parts:
+            return pa.RecordBatch.from_pylist([], schema=self.schema)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return pa.concat_batches(parts).take(pa.array(back))
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows of all pools end to end; `at` in the frames of a build is a place in them."""
 
-    table: pa.Table
-    lines: pa.Table
+    rows: Places
+    lines: Places
     starts: dict[str, int]
+
+    def count_by_source(self, at: pl.Series) -> dict[str, int]:
+        """How many of these places lie in each pool."""
+        pool = np.searchsorted(list(self.starts.values()), at.to_numpy(), side="right") - 1
+        return dict(zip(self.starts, np.bincount(pool, minlength=len(self.starts)).tolist(), strict=True))
 
 
 def stack(pools: Sequence[Pool]) -> Rows:
     """The pools one after the other, memory-mapped."""
     tables = [pool.rows() for pool in pools]
     starts = np.cumsum([0, *(table.num_rows for table in tables)])
-    return Rows(pa.concat_tables(tables), pa.concat_tables(pool.lines() for pool in pools),
+    return Rows(Places(tables), Places([pool.lines() for pool in pools]),
                 {pool.name: int(start) for pool, start in zip(pools, starts, strict=False)})
 
 
@@ -44,25 +75,25 @@ def write_split(target: Folder, name: str, rows: Rows, order: pl.DataFrame) -> s
     In: `order` with `at` and `epoch`, one line a row. Arrow and JSONL are written by a thread each, batch by
     batch, so memory does not grow with the split.
     """
+    at = order["at"].to_numpy().astype(np.int64)
+    epoch = order["epoch"].to_numpy()
     with ThreadPoolExecutor(1) as other:
-        jsonl = other.submit(_write_jsonl, target, JSONL[name], rows.lines, order["at"].to_numpy())
+        jsonl = other.submit(_write_jsonl, target, JSONL[name], rows.lines, at)
         digest = ContentDigest()
         with target.dataset(name, BUNDLE) as writer:
-            for start in range(0, len(order), _BATCH_ROWS):
-                part = order.slice(start, _BATCH_ROWS)
-                batch = rows.table.take(pa.array(part["at"].to_numpy()))
-                batch = batch.append_column("epoch", pa.array(part["epoch"].to_numpy(), pa.int32()))
+            for start in range(0, len(at), _BATCH_ROWS):
+                batch = rows.rows.gather(at[start : start + _BATCH_ROWS])
+                batch = batch.append_column("epoch", pa.array(epoch[start : start + _BATCH_ROWS], pa.int32()))
                 digest.update(pl.DataFrame(pl.from_arrow(batch.select(["id", "key", "epoch"]))))
-                writer.write_table(batch.cast(BUNDLE))
+                writer.write_batch(batch.cast(BUNDLE))
         jsonl.result()
     return digest.hexdigest()
 
 
-def _write_jsonl(target: Folder, name: str, lines: pa.Table, at: np.ndarray) -> None:
+def _write_jsonl(target: Folder, name: str, lines: Places, at: np.ndarray) -> None:
     with target.open(name) as stream:
         for start in range(0, len(at), _BATCH_ROWS):
-            for texts in lines["line"].take(pa.array(at[start : start + _BATCH_ROWS])).chunks:
-                stream.write(text_bytes(texts))
+            stream.write(text_bytes(lines.gather(at[start : start + _BATCH_ROWS]).column(0)))
 
 
 def copy_split(target: Folder, name: str, bundle: Path) -> None:

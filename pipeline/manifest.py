@@ -60,7 +60,7 @@ def bundle_manifest(settings: Build, outcome: Outcome, name: str, command: str, 
     """All of the manifest but `files`, which the writer adds last."""
     train = outcome.unique.filter(pl.col("fate") == "train")
     validation = outcome.unique.filter(pl.col("fate") == "validation")
-    overlap = train.select("prompt_key").unique().join(validation.select("prompt_key").unique(), on="prompt_key").height
+    overlap = int(train["prompt_key"].is_in(validation["prompt_key"].implode()).sum())
     return {
         "format": FORMAT, "name": name, "command": command, "seed": settings.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -83,8 +83,7 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
 
     copies, fate = tally(outcome.copies, "copy"), tally(outcome.unique, "fate")
     quotas = outcome.plan.quotas
-    placed = outcome.train.join(outcome.unique.select("at", "source"), on="at")
-    written = dict(placed["source"].value_counts().iter_rows())
+    written = outcome.rows.count_by_source(outcome.train["at"])
     whole, asked = sum(quotas.values()), sum(weight for weight in settings.mix.weights.values() if weight > 0)
     equal = 1 / len(quotas)
     counts: dict[str, dict[str, Any]] = {}

@@ -29,13 +29,18 @@ REASONS = ("bad_role", "empty_prompt", "ends_with_user", "turn_order", "empty_an
 
 def clean_text(texts: pl.Series) -> pl.Series:
     """The texts cleaned by the rules of this module; null stays null. Idempotent."""
-    texts = _where(texts, texts.str.contains(_CONTROL), lambda some: some.str.replace_all("\r\n?", "\n").str.replace_all(
-        _CONTROL, ""))
-    foreign = texts.str.len_bytes() != texts.str.len_chars()
-    if foreign.any():
-        doubtful = foreign & texts.str.contains(_NOT_SURELY_NFC)
-        texts = _where(texts, doubtful, lambda some: some.str.normalize("NFC"))
+    texts = _where(texts, texts.str.contains(_CONTROL), _without_controls)
+    texts = _where(texts, texts.str.len_bytes() != texts.str.len_chars(), _composed)
     return texts.str.strip_chars()
+
+
+def _without_controls(texts: pl.Series) -> pl.Series:
+    return texts.str.replace_all("\r\n?", "\n").str.replace_all(_CONTROL, "")
+
+
+def _composed(texts: pl.Series) -> pl.Series:
+    """NFC, only of those that may not have it: finding out is ten times as fast as composing."""
+    return _where(texts, texts.str.contains(_NOT_SURELY_NFC), lambda some: some.str.normalize("NFC"))
 
 
 def _where(texts: pl.Series, mask: pl.Series, change: Callable[[pl.Series], pl.Series]) -> pl.Series:

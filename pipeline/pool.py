@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def make_pool(source: Source, pools: Path, max_chars: int, progress: Callable[[i
     with lock(pools, folder):
         found = _open(source.name, folder)
         if found is None:
-            with new_folder(folder) as target:
+            with new_folder(folder, keep_cached=True) as target:
                 _write(target, source, files, inputs, address, max_chars, progress)
             found = _open(source.name, folder, made=True)
         write_pointer(folder.parent / "latest", address)
@@ -92,7 +93,7 @@ def raw_files(source: Source) -> tuple[list[RawFile], str | None]:
     if source.hub is not None:
         from pipeline.sources.hub import fetch
 
-        found = fetch(source.name, source.hub, source.revision, source.files)
+        found = fetch(source.name, source.hub, source.revision, source.files, source.format)
         return found.files, found.commit
     return (find_files(source.name, source.path, source.format) if source.path is not None else []), None
 
@@ -115,31 +116,65 @@ def _open(name: str, folder: Path, made: bool = False) -> Pool | None:
     return None if damaged_file(folder, manifest["files"]) else Pool(name, folder, manifest, made)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What became of one block."""
+
+    columns: Sequence[str]
+    raw_rows: int
+    refused: pl.DataFrame
+    counts: Mapping[str, int]
+    rows: pa.RecordBatch | None
+    lines: pa.Array | None
+
+
+def _make(source: Source, file: str, block: Block, max_chars: int) -> _Made:
+    """One block through adapting, normalizing and hashing."""
+    columns, raw_rows = block.frame.columns, len(block.record) + len(block.refused)
+    if len(block.record) == 0:
+        return _Made(columns, raw_rows, _refused(source.name, file, block, None), {}, None, None)
+    drafts = normalize(SHAPES[source.shape].adapt(block, source), max_chars)
+    refused = _refused(source.name, file, block, drafts)
+    if len(drafts.rows) == 0:
+        return _Made(columns, raw_rows, refused, drafts.counts, None, None)
+    return _Made(columns, raw_rows, refused, drafts.counts, *pool_rows(drafts, source.name, list(source.tags), block.record))
+
+
+def in_order(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """`work` on each item, as many at a time as Polars has threads; results in the order of the items."""
+    workers = pl.thread_pool_size()
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Any]] = deque()
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
 def _write(target: Folder, source: Source, files: Sequence[RawFile], inputs: Sequence[dict[str, Any]],
            address: str, max_chars: int, progress: Callable[[int], None]) -> None:
-    adapt = SHAPES[source.shape].adapt
     blocks = read_literal(source.literal) if source.literal is not None else read_files(
         source.name, files, source.delimiter)
     raw_rows, kept, counts = 0, 0, Counter[str]()
-    refused: list[pl.DataFrame] = []
+    refused = [pl.DataFrame(schema=REFUSED_COLUMNS)]
     columns: dict[str, None] = {}
     with target.dataset("", POOL) as rows, target.open(LINES) as stream, pa.ipc.new_stream(
             pa.PythonFile(stream, mode="w"), _LINE) as lines:
-        for file, block in blocks:
-            columns |= dict.fromkeys(block.frame.columns)
-            drafts = normalize(adapt(block, source), max_chars) if len(block.record) else None
-            refused.append(_refused(source.name, file, block, drafts))
-            raw_rows += len(block.record) + len(block.refused)
-            if drafts is not None and len(drafts.rows):
-                batch, text = pool_rows(drafts, source.name, list(source.tags), block.record)
-                rows.write_batch(batch)
-                lines.write_batch(pa.record_batch([text], schema=_LINE))
-                kept += len(drafts.rows)
-                counts.update(drafts.counts)
+        for made in in_order(lambda item: _make(source, *item, max_chars), blocks):
+            columns |= dict.fromkeys(made.columns)
+            refused.append(made.refused)
+            counts.update(made.counts)
+            raw_rows += made.raw_rows
+            if made.rows is not None:
+                rows.write_batch(made.rows)
+                lines.write_batch(pa.record_batch([made.lines], schema=_LINE))
+                kept += made.rows.num_rows
             progress(raw_rows)
-    quarantine = pl.concat(refused) if refused else pl.DataFrame(schema=REFUSED_COLUMNS)
+    quarantine = pl.concat(refused).sort("row")
     _require_columns(source, list(columns), quarantine, raw_rows)
-    target.write_text("quarantine.jsonl", quarantine.sort("row").write_ndjson())
+    target.write_text("quarantine.jsonl", quarantine.write_ndjson())
     target.write_json("manifest.json", {
         "format": "poolmix pool 1", "name": source.name, "fingerprint": address, "settings": dataclasses.asdict(source),
         "inputs": list(inputs), "raw_rows": raw_rows, "rows": kept,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import polars as pl
 
@@ -26,10 +27,10 @@ def validation_targets(sizes: Mapping[str, int], split: Split) -> dict[str, int]
     """How many rows of each source (name → unique rows) should be validation.
 
     `valid_ratio` of the rows (rounded), at least `min_per_source` but that not beyond a tenth of the source;
-    then raised in proportion until the total is `min_validation`, never beyond half of a source.
+    then raised in proportion until the total is `min_validation`. Never beyond half of a source.
     """
     targets = {
-        name: max(round(size * split.valid_ratio), min(split.min_per_source, size // 10))
+        name: min(size // 2, max(round(size * split.valid_ratio), min(split.min_per_source, size // 10)))
         for name, size in sizes.items()
     }
     room = {name: max(0, size // 2 - targets[name]) for name, size in sizes.items()}
@@ -42,26 +43,36 @@ def choose_validation(rows: pl.DataFrame, split: Split, seed: int) -> pl.Series:
     """True for the rows of the validation split.
 
     In: `source` and `prompt_key` of the unique rows. All rows of a prompt, in every source, fall on one side.
-    Prompts are taken in the order of their rank, which depends on the seed and the prompt alone; a prompt
-    that has more rows than its source still needs is passed over. Weights play no part.
+    Prompts are taken in the order of their rank, which depends on the seed and the prompt alone; one that has
+    more rows than a source still needs is passed over. Weights play no part.
     """
-    sizes = {name: count for name, count in rows["source"].value_counts(sort=False).sort("source").iter_rows()}
-    wanted = validation_targets(sizes, split)
-    if not any(wanted.values()):
+    sizes = dict(rows["source"].value_counts(sort=False).sort("source").iter_rows())
+    left = validation_targets(sizes, split)
+    if not any(left.values()):
         return pl.repeat(False, len(rows), eager=True)
-    counted = rows.group_by("prompt_key", "source").agg(pl.len().alias("rows")).with_columns(
-        rank(seed, "split", "prompt_key").alias("rank")).sort("source", "rank", "prompt_key")
+    ordered = rows.select("source", "prompt_key", rank(seed, "split", "prompt_key").alias("rank")).sort(
+        "source", "rank", "prompt_key")
+    elsewhere = _several_sources(rows)
     taken: set[str] = set()
-    for (name,), prompts in counted.group_by("source", maintain_order=True):
-        # prompts that this source shares with an earlier one are settled already
-        left = wanted[str(name)] - int(prompts.filter(pl.col("prompt_key").is_in(list(taken)))["rows"].sum())
-        for key, count in prompts.select("prompt_key", "rows").iter_rows():
-            if left <= 0:
+    for (name,), own in ordered.partition_by("source", as_dict=True, maintain_order=True).items():
+        for key, group in groupby(own["prompt_key"]):
+            if left[str(name)] <= 0:
                 break
-            if key not in taken and count <= left:
+            counts = elsewhere.get(key) or {str(name): sum(1 for _ in group)}
+            if key not in taken and all(count <= left[source] for source, count in counts.items()):
                 taken.add(key)
-                left -= count
+                for source, count in counts.items():
+                    left[source] -= count
     return rows["prompt_key"].is_in(list(taken))
+
+
+def _several_sources(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """The rows per source of each prompt that stands in several rows."""
+    found: dict[str, dict[str, int]] = {}
+    shared = rows.filter(pl.col("prompt_key").is_duplicated()).group_by("prompt_key", "source").len()
+    for key, source, count in shared.iter_rows():
+        found.setdefault(key, {})[source] = count
+    return found
 
 
 def reuse_validation(rows: pl.DataFrame, validation: pl.DataFrame) -> pl.Series:

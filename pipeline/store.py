@@ -30,30 +30,49 @@ _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
 
+# So much is written before it is synced and dropped from the page cache: a large result then neither piles
+# up unwritten nor pushes out what is read.
+_SYNC_BYTES = 16 << 20
+
+
 class _DigestWriter:
     """A file being written, with its size and xxh3-128 as it grows."""
 
     closed = False
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, keep_cached: bool) -> None:
         self.stream, self.bytes, self.state = stream, 0, xxhash.xxh3_128()
+        self._keep_cached, self._synced = keep_cached, 0
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
         self.stream.write(view)
         self.state.update(view)
         self.bytes += view.nbytes
+        if not self._keep_cached and self.bytes - self._synced >= _SYNC_BYTES:
+            self.sync()
         return view.nbytes
 
     def flush(self) -> None:
         self.stream.flush()
 
+    def sync(self) -> None:
+        """Bring everything so far to the disk."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        if not self._keep_cached and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self._synced = self.bytes
+
 
 class Folder:
-    """A folder being written; `files` collects what its manifest says of each file."""
+    """A folder being written; `files` collects what its manifest says of each file.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `keep_cached` says that its files are read again at once and should stay in the page cache.
+    """
+
+    def __init__(self, path: Path, keep_cached: bool = False) -> None:
+        self.path, self.keep_cached = path, keep_cached
         self.files: dict[str, dict[str, Any]] = {}
 
     @contextmanager
@@ -62,10 +81,9 @@ class Folder:
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as stream:
-            writer = _DigestWriter(stream)
+            writer = _DigestWriter(stream, self.keep_cached)
             yield writer
-            stream.flush()
-            os.fsync(stream.fileno())
+            writer.sync()
         self.files[name] = {"bytes": writer.bytes, "xxh3_128": writer.state.hexdigest()}
 
     def write_text(self, name: str, text: str) -> None:
@@ -94,7 +112,7 @@ class Folder:
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Folder]:
+def new_folder(target: Path, keep_cached: bool = False) -> Iterator[Folder]:
     """A folder that appears at `target` when the block ends without an error, and leaves no trace otherwise.
 
     Hold `lock` for the target: what an earlier, killed process left half-written beside it is removed here.
@@ -106,7 +124,7 @@ def new_folder(target: Path) -> Iterator[Folder]:
     place = target.parent / f"{prefix}{os.getpid()}"
     place.mkdir()
     try:
-        yield Folder(place)
+        yield Folder(place, keep_cached)
         for folder in sorted({path.parent for path in place.rglob("*")} | {place}):
             _sync_folder(folder)
         _publish(place, target)

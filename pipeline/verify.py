@@ -156,12 +156,12 @@ def _uneven(train: pl.DataFrame, manifest: dict[str, Any]) -> list[str]:
         (pl.col("epochs") != pl.col("uses")) | (pl.col("last") != pl.col("uses") - 1) | (pl.col("keys") != 1))["id"].sort()]
     if manifest["config"]["mix"]["replacement"]:
         return faults
-    for source, rows, most, least, total in uses.group_by("source").agg(
-            pl.len(), pl.col("uses").max().alias("most"), pl.col("uses").min().alias("least"), pl.col("uses").sum().alias("total")
-    ).sort("source").iter_rows():
-        available = manifest["sources"].get(source, {}).get("available", 0)
-        if most - (least if rows == available else 0) > 1 and total >= available:
-            faults.append(f"{source}: some rows are used {most} times, others {least if rows == available else 0} times")
+    extremes = uses.group_by("source").agg(pl.len().alias("rows"), pl.col("uses").max().alias("most"),
+                                           pl.col("uses").min().alias("least")).sort("source")
+    for source, rows, most, least in extremes.iter_rows():
+        unused = rows < manifest["sources"].get(source, {}).get("available", 0)
+        if most - (0 if unused else least) > 1:
+            faults.append(f"{source}: some rows are used {most} times, others {0 if unused else least} times")
     return faults
 
 

@@ -21,19 +21,17 @@ The last line printed is the bundle's folder.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from pipeline.cli.program import Job
+from pipeline.cli.front import Job
 
 
 def run(config: dict[str, Any], job: Job) -> None:
     """Build, and print the bundle's folder."""
-    threads = config.get("threads")
-    if isinstance(threads, int):  # Polars reads it when it is first imported
-        os.environ["POLARS_MAX_THREADS"] = str(threads)
+    from pipeline.cli import prepare_libraries, root
+
+    prepare_libraries(config.get("threads"))
     from pipeline.build import build
-    from pipeline.cli import root
     from pipeline.settings import read_build
 
     settings = read_build(config, root())

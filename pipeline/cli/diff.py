@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.cli.program import Job
+from pipeline.cli.front import Job
 
 
 def run(config: dict[str, Any], job: Job) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.cli.program import Job
+from pipeline.cli.front import Job
 
 _SHOWN = 5
 

@@ -22,13 +22,14 @@ def read_arrow(file: RawFile, where: str) -> Iterator[Block]:
     try:
         for batch in _batches(file):
             batch.validate(full=True)
-            columns = [_as_text(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
-            frame = pl.DataFrame([text for text, _ in columns])
-            json_columns = frozenset(text.name for text, is_json in columns if is_json)
+            _require_text(batch.schema, f"{where}, {file.name}")
+            columns = {name: _as_text(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+            frame = pl.DataFrame({name: text for name, (text, _) in columns.items()})
+            json_columns = frozenset(name for name, (_, is_json) in columns.items() if is_json)
             numbers = np.arange(record, record + len(frame))
             yield Block(frame, numbers, np.zeros(len(frame), np.int64), json_columns)
             record += len(frame)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{where}, {file.name}", f"not a readable {file.format} file ({error})",
                           "write the file again, or take it out") from error
 
@@ -51,20 +52,44 @@ def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
                 yield batch.slice(start, _BATCH_ROWS)
 
 
-def _as_text(name: str, column: pa.Array) -> tuple[pl.Series, bool]:
-    """The column as text, and whether that text is JSON."""
+def _require_text(schema: pa.Schema, where: str) -> None:
+    """Raises: SourceError if two columns have one name, or if a column's type has no text."""
+    copies = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if copies:
+        raise SourceError(where, f"the file names {', '.join(copies)} twice", "give every column a name of its own")
+    for field in schema:
+        if not _has_text(field.type):
+            raise SourceError(where, f"column '{field.name}' is {field.type}, which has no text",
+                              "write the file without it, or as text")
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_text(kind.storage_type)
+    if types.is_dictionary(kind):
+        return _has_text(kind.value_type)
+    if types.is_struct(kind) or types.is_list(kind) or types.is_large_list(kind) or types.is_map(kind) or (
+            types.is_fixed_size_list(kind)):
+        return all(_has_text(kind.field(k).type) for k in range(kind.num_fields))
+    return any(is_kind(kind) for is_kind in (
+        types.is_null, types.is_boolean, types.is_integer, types.is_floating, types.is_decimal128, types.is_date,
+        types.is_time, types.is_timestamp, types.is_duration, types.is_string, types.is_large_string,
+        types.is_string_view))
+
+
+def _as_text(column: pa.Array) -> tuple[pl.Series, bool]:
+    """The column as text, and whether that text is JSON. NaN and infinity, which JSON has not, are null."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    series = pl.Series(name, pl.from_arrow(column))
+    series = pl.Series("_", pl.from_arrow(column))
     if series.dtype == pl.String:
         return series, False
     if series.dtype.is_integer():
         return series.cast(pl.String), True
     if series.dtype == pl.Null:
         return series.cast(pl.String), False
-    encoded = pl.struct(series.alias("_")).struct.json_encode().str.strip_prefix('{"_":').str.strip_suffix("}")
-    return series.to_frame().select(pl.when(series.is_not_null()).then(encoded).alias(name)).to_series(), True
-
-
+    encoded = pl.struct("_").struct.json_encode().str.strip_prefix('{"_":').str.strip_suffix("}")
+    return series.to_frame().select(pl.when(encoded != "null").then(encoded)).to_series(), True

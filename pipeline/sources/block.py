@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 # A block is what is parsed at once: large enough to be fast, small enough that memory stays bounded.
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
 # Longer records are refused as `too_long`: one endless line must not take all memory.
 MAX_RECORD_BYTES = 16 << 20
 
@@ -69,7 +69,7 @@ def block_of(rows: Sequence[tuple[int, int, dict[str, bytes]]], refused: Sequenc
             columns[name] = pl.Series(name, [_canonical(text) for text in texts], dtype=pl.String)
             json_columns.add(name)
     numbers = np.array([(record, line) for record, line, _ in rows], np.int64).reshape(-1, 2)
-    return Block(pl.DataFrame(columns), numbers[:, 0], numbers[:, 1], frozenset(json_columns), refused)
+    return Block(pl.DataFrame(columns or None, height=len(rows)), numbers[:, 0], numbers[:, 1], frozenset(json_columns), refused)
 
 
 def _plain(text: bytes | None) -> str | None:

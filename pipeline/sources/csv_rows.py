@@ -59,16 +59,20 @@ def _record_end(data: bytes) -> int:
 
 
 def _header(data: bytes, where: str, delimiter: str) -> tuple[list[str], int]:
-    text = io.StringIO(data[:MAX_RECORD_BYTES].decode("utf-8", "replace"), newline="")
-    names = next(csv.reader(text, delimiter=delimiter), [])
+    reader = csv.reader(io.StringIO(data[:MAX_RECORD_BYTES].decode("utf-8", "replace"), newline="\n"), delimiter=delimiter)
+    try:
+        names = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise SourceError(where, f"the header line cannot be read, or lines end with CR alone ({error})",
+                          "write the file with LF or CRLF at the end of each line") from error
     copies = sorted({name for name in names if names.count(name) > 1})
-    if copies or not any(name.strip() for name in names):
-        what = f"the header names {', '.join(copies)} twice" if copies else "the file has no header line"
+    if copies or not any(names):
+        what = f"the header names {', '.join(copies)} twice" if any(names) else "the file has no header line"
         raise SourceError(where, what, "give every column a name of its own in the first line")
     used = 0
-    for _ in range(max(1, sum(name.count("\n") for name in names) + 1)):
+    for _ in range(reader.line_num):
         used = data.find(b"\n", used) + 1 or len(data)
-    return [name.strip() for name in names], used
+    return names, used
 
 
 def _fast(data: bytes, names: list[str], record: int, line: int, delimiter: str) -> Block | None:
@@ -79,13 +83,22 @@ def _fast(data: bytes, names: list[str], record: int, line: int, delimiter: str)
         table = pa_csv.read_csv(pa.BufferReader(data), read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid:
         return None
-    frame = pl.DataFrame(pl.from_arrow(table))
+    frame = pl.DataFrame({name: pl.Series(pl.from_arrow(cells)) for name, cells in zip(names, table.columns, strict=True)})
     breaks = frame.select(pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True))).to_series()
     ends = np.cumsum(breaks.to_numpy(), dtype=np.int64)
     lines = line + np.arange(len(frame)) + np.append(0, ends[:-1])
     if line + len(frame) - 1 + ends[-1] + data.endswith(b"\n") != line + data.count(b"\n") or _blank_rows(frame):
         return None
+    if not _closed(data, frame.item(-1, -1), delimiter):
+        return None
     return Block(frame, np.arange(record, record + len(frame)), lines)
+
+
+def _closed(data: bytes, last: str, delimiter: str) -> bool:
+    """Whether the last cell stands at the end of the data without quotes or with both of them."""
+    cell, end = last.encode(), data.rstrip(b"\r\n")
+    quoted = b'"%b"' % cell.replace(b'"', b'""')
+    return end == cell or end.endswith((delimiter.encode() + cell, b"\n" + cell, quoted))
 
 
 def _blank_rows(frame: pl.DataFrame) -> bool:
@@ -93,33 +106,52 @@ def _blank_rows(frame: pl.DataFrame) -> bool:
 
 
 def _one_by_one(data: bytes, names: list[str], record: int, line: int, delimiter: str) -> Block:
-    text = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")
-    reader = csv.reader(text, delimiter=delimiter)
+    lines = _Lines(data)
+    reader = csv.reader(lines, delimiter=delimiter)
     rows: list[list[str]] = []
     places: list[tuple[int, int]] = []
     refused: list[Refused] = []
-    start = 0
     while True:
-        number = record + len(rows) + len(refused)
+        number, here = record + len(rows) + len(refused), line + lines.count
+        lines.taken.clear()
         try:
             cells = next(reader)
         except StopIteration:
             break
         except csv.Error as error:
-            refused.append(Refused(number, line + start, "bad_csv", str(error), ""))
-            start = reader.line_num
-            continue
-        here, start = line + start, reader.line_num
-        bad = _fault(cells, names)
+            bad = "bad_csv", str(error)
+        else:
+            bad = ("bad_csv", "a quote is never closed") if lines.ended else _fault(cells, names)
+            if not bad and cells:
+                rows.append(cells)
+                places.append((number, here))
         if bad:
-            shown = beginning(delimiter.join(cells).encode("utf-8", "surrogateescape"))
+            shown = beginning("".join(lines.taken).encode("utf-8", "surrogateescape"))
             refused.append(Refused(number, here, *bad, shown))
-        elif cells:
-            rows.append(cells)
-            places.append((number, here))
     frame = pl.DataFrame({name: pl.Series([row[k] for row in rows], dtype=pl.String) for k, name in enumerate(names)})
     numbers = np.array(places, np.int64).reshape(-1, 2)
     return Block(frame, numbers[:, 0], numbers[:, 1], refused=refused)
+
+
+class _Lines:
+    """Lines for `csv.reader`, which asks beyond the last one within a record only if a quote is open."""
+
+    def __init__(self, data: bytes) -> None:
+        self.lines = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="\n")
+        self.count, self.ended = 0, False
+        self.taken: list[str] = []  # of the present record
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        text = self.lines.readline()
+        if not text:
+            self.ended = True
+            raise StopIteration
+        self.count += 1
+        self.taken.append(text)
+        return text
 
 
 def _fault(cells: list[str], names: list[str]) -> tuple[str, str] | None:

@@ -56,11 +56,11 @@ class Cells:
         """
         self.taken.add(name)
         if not self.has(name):
-            values = pl.Series(name, [None] * self.count, dtype=pl.String)
+            values = pl.Series([None] * self.count, dtype=pl.String)
         elif name in self.block.json_columns:
             values = self._unquoted(name)
         else:
-            values = self.frame[name]
+            values = self._column(name)
         if required:
             self.refuse(values.is_null(), "missing_column", f"no value in column '{name}'")
         return values
@@ -69,10 +69,9 @@ class Cells:
         """A column as JSON text (text becomes a JSON string), null where the row has none."""
         self.taken.add(name)
         if not self.has(name):
-            return pl.Series(name, [None] * self.count, dtype=pl.String)
-        if name in self.block.json_columns:
-            return self.frame[name]
-        return self.frame.select(quoted(pl.col(name)).alias(name)).to_series()
+            return pl.Series([None] * self.count, dtype=pl.String)
+        values = self._column(name)
+        return values if name in self.block.json_columns else values.to_frame().select(quoted(pl.col("_"))).to_series()
 
     def refuse(self, mask: pl.Series, reason: str, detail: str) -> None:
         """Refuse the rows where `mask` (boolean, one a row) is true."""
@@ -99,15 +98,19 @@ class Cells:
         refused = pl.concat(self.refused) if self.refused else pl.DataFrame(schema=REFUSAL)
         return Drafts(turns, rows, refused, counts or {})
 
+    def _column(self, name: str) -> pl.Series:
+        """The column under another name: a raw one may have any, and Polars takes "*" and "^…$" for patterns."""
+        return self.frame[name].alias("_")
+
     def _unquoted(self, name: str) -> pl.Series:
-        values = self.frame[name]
+        values = self._column(name)
         wrong = values.str.contains(r"^[\[{tf]").fill_null(False)
         self.refuse(wrong, "wrong_type", f"column '{name}' must be text")
         texts = values.str.starts_with('"').fill_null(False)
         if not texts.any():
             return values
         plain = [msgspec.json.decode(value) if value and value[0] == '"' else value for value in values]
-        return pl.Series(name, plain, dtype=pl.String)
+        return pl.Series(plain, dtype=pl.String)
 
     def _labels(self, name: str) -> pl.Series:
         """A column of tags: a JSON list of texts, or one text."""
@@ -125,13 +128,15 @@ class Cells:
 
     def _meta(self, parts: Mapping[str, pl.Series]) -> pl.Series:
         rest = [name for name in self.frame.columns if name not in self.taken]
-        if not rest and not parts:
+        columns = [(name, values, False) for name, values in parts.items()]
+        columns += [(name, self._column(name), name in self.block.json_columns) for name in rest]
+        if not columns:
             return pl.Series([None] * self.count, dtype=pl.String)
-        frame = pl.DataFrame({f"part {name}": values for name, values in parts.items()}).hstack(
-            self.frame.select(rest)) if parts else self.frame.select(rest)
-        fields = [(name, quoted(pl.col(f"part {name}"))) for name in parts]
-        fields += [(name, pl.col(name) if name in self.block.json_columns else quoted(pl.col(name))) for name in rest]
-        return frame.select(json_object(fields).alias("meta")).to_series()
+        frame = pl.DataFrame({str(k): values for k, (_, values, _) in enumerate(columns)})
+        fields = [(name, pl.col(str(k)) if is_json else quoted(pl.col(str(k))))
+                  for k, (name, _, is_json) in enumerate(columns)]
+        meta = json_object(fields)
+        return frame.select(pl.when(meta != "{}").then(meta).alias("meta")).to_series()
 
 
 def conversation(parts: Sequence[tuple[str, pl.Series]], between: pl.DataFrame | None = None) -> pl.DataFrame:

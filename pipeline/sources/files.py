@@ -44,12 +44,13 @@ class RawFile:
 def find_files(source: str, path: str, format: str | None = None) -> list[RawFile]:
     """The raw files behind `path`, sorted by name, so that a listing's order never matters.
 
-    A folder stands for the files directly inside it that have a known ending.
+    A folder stands for the files directly inside it that have a known ending; hidden ones are left out.
     Raises: SourceError if there is nothing to read.
     """
     where, place = f"source {source}", Path(path).expanduser()
     if place.is_dir():
-        found = [file for file in place.iterdir() if file.is_file() and _format(file)[0]]
+        found = [file for file in place.iterdir()
+                 if file.is_file() and _format(file)[0] and not file.name.startswith(".")]
         if not found:
             raise SourceError(where, f"no data files in the folder {path} (known endings: {' '.join(FORMATS)})",
                               f"set sources.{source}.path to a file, a glob or a folder with data")

@@ -23,8 +23,11 @@ from pipeline.sources.block import BLOCK_BYTES, MAX_RECORD_BYTES, BadRecord, Blo
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.S)
-
+_GAP = re.compile(r"[ \t\r\n,]*")
+_FIRST_KEY = re.compile(r'[^\[]*\[[ \t\r\n]*\{[ \t\r\n]*("(?:[^"\\]|\\.)*")')
+_NEXT_OBJECT = r",(?=[ \t\r\n]*\{{[ \t\r\n]*{})"
+# A key spelled with an escape: `"\u0061":` is the key `a`.
+_ESCAPED_KEY = re.compile(rb'\\u[^"]*"[ \t\r\n]*:')
 
 
 def read_json(stream: BinaryIO) -> Iterator[Block]:
@@ -72,26 +75,24 @@ def _array(data: bytes) -> Iterator[Block]:
     """An array of objects; the file is held in memory as a whole, the rows block by block."""
     try:
         elements: Sequence[Any] = _ARRAY.decode(data)
-        cut = None
+        closed = True
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        elements, cut = _scan_array(data)
+        elements, closed = _scan_array(data)
     record, line, position = 0, 1, 0
     for first, last in _groups(elements):
         group = [bytes(element) for element in elements[first:last]]
         numbers = np.empty(len(group), np.int64)
         for k, element in enumerate(group):
             start = data.index(element, position)
-            line += data.count(b"\n", position, start)
-            numbers[k] = line
-            position = start
+            numbers[k] = line + data.count(b"\n", position, start)
+            position = start + len(element)
+            line = int(numbers[k]) + element.count(b"\n")
         # a line break inside a record is white space, since JSON strings cannot hold one
         flat = [element.replace(b"\n", b" ").replace(b"\r", b" ") for element in group]
         yield _fast(b"\n".join(flat), record, numbers) or _one_by_one(group, record, numbers)
         record += len(group)
-    if cut:
-        line += data.count(b"\n", position, cut[0])
-        refused = Refused(record, line, "bad_json", cut[1], beginning(data[cut[0] : cut[0] + 800]))
-        yield block_of([], [refused])
+    if not closed:
+        yield block_of([], [Refused(record, line, "bad_json", "the array breaks off here", "")])
 
 
 def _groups(elements: Sequence[Any]) -> Iterator[tuple[int, int]]:
@@ -105,26 +106,35 @@ def _groups(elements: Sequence[Any]) -> Iterator[tuple[int, int]]:
         yield first, len(elements)
 
 
-def _scan_array(data: bytes) -> tuple[list[bytes], tuple[int, str] | None]:
-    """The elements of an array that is not valid as a whole, found by their brackets.
+def _scan_array(data: bytes) -> tuple[list[bytes], bool]:
+    """The elements of an array that is not valid as a whole, the bad ones among them, and whether it ends.
 
-    Returns the elements, bad ones among them, and where and how the array breaks off, if it does.
+    What cannot be read reaches to what looks like the next row: a comma and an object with the first row's
+    first key. What stands after the array is an element too, a bad one.
     """
+    text = data.decode("latin-1")  # one character a byte
+    decode = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
+    key = _FIRST_KEY.match(text)
+    next_row = re.compile(_NEXT_OBJECT.format(re.escape(key[1]) if key else ""))
+    if not next_row.search(text):  # the first row may be the bad one
+        next_row = re.compile(_NEXT_OBJECT.format(""))
     elements: list[bytes] = []
-    depth, start = 0, 0
-    for match in _STRUCTURE.finditer(data):
-        mark = data[match.start() : match.start() + 1]
-        if mark in b"{[":
-            depth += 1
-            if depth == 2:
-                start = match.start()
-        elif mark in b"}]":
-            depth -= 1
-            if depth == 1:
-                elements.append(data[start : match.end()])
-            elif depth == 0:
-                return elements, None
-    return elements, (start if depth > 1 else len(data) - 1, "the array breaks off here")
+    position = text.index("[") + 1
+    while True:
+        start = position = _GAP.match(text, position).end()  # type: ignore[union-attr]  it matches everywhere
+        if position == len(text):
+            return elements, False
+        if text[position] == "]":
+            rest = data[position:].strip()
+            return [*elements, rest] if len(rest) > 1 else elements, True
+        try:
+            position = decode(text, position)[1]
+        except (ValueError, RecursionError):
+            found = next_row.search(text, position + 1)
+            if not found:
+                return [*elements, data[start:]], True
+            position = found.start()
+        elements.append(data[start:position])
 
 
 def _fast(data: bytes, record: int, lines: np.ndarray) -> Block | None:
@@ -140,10 +150,15 @@ def _fast(data: bytes, record: int, lines: np.ndarray) -> Block | None:
         table.validate(full=True)  # Arrow's reader does not look at UTF-8
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != len(lines):  # blank lines, or two records on one line
+    ends = data.count(b"}\n") + data.count(b"}\r\n") + data.endswith(b"}")
+    if not table.num_rows == len(lines) == ends:  # blank lines, or two records on one line
         return None
     numbers = frozenset(name for name, kind in types.items() if kind == pa.int64())
-    frame = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.col(numbers).cast(pl.String))
+    columns = {name: pl.Series(pl.from_arrow(column)) for name, column in zip(types, table.columns, strict=True)}
+    if b"-0" in data and any((columns[name] == 0).any() for name in numbers):  # Arrow reads -0 as 0
+        return None
+    texts = {name: column.cast(pl.String) for name, column in columns.items()}
+    frame = pl.DataFrame(texts or None, height=len(lines))
     return Block(frame, np.arange(record, record + len(lines)), lines, numbers)
 
 
@@ -191,6 +206,8 @@ def _object(data: bytes) -> dict[str, bytes]:
     try:
         data.decode("utf-8")
         values = {name: bytes(raw) for name, raw in _OBJECT.decode(data).items()}
+        if _ESCAPED_KEY.search(data) or any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
+            _refuse_duplicate_keys(data)
     except UnicodeDecodeError as error:
         raise BadRecord("bad_utf8", f"byte 0x{data[error.start]:02x} at position {error.start}") from error
     except RecursionError as error:
@@ -199,16 +216,17 @@ def _object(data: bytes) -> dict[str, bytes]:
         raise BadRecord("wrong_type", str(error)) from error
     except msgspec.DecodeError as error:
         raise BadRecord("bad_json", str(error)) from error
-    if any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
-        _refuse_duplicate_keys(data)
     return values
 
 
 def _refuse_duplicate_keys(data: bytes) -> None:
-    def no_copies(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        copies = sorted({name for name in names if names.count(name) > 1})
-        if copies:
-            raise BadRecord("duplicate_key", f"the key {', '.join(copies)} stands twice in one object")
+    """Raises: BadRecord if one of the record's own keys stands twice (objects inside it stay as they are)."""
+    names: list[str] = []
 
-    json.loads(data, object_pairs_hook=no_copies)
+    def names_of(pairs: list[tuple[str, Any]]) -> None:  # the outermost object comes last
+        names[:] = [name for name, _ in pairs]
+
+    json.loads(data, object_pairs_hook=names_of, parse_int=str)
+    copies = sorted({name for name in names if names.count(name) > 1})
+    if copies:
+        raise BadRecord("duplicate_key", f"the key {', '.join(copies)} stands twice")

@@ -41,6 +41,7 @@ def _filled(texts: pl.Series, numbers: pl.Series) -> pl.Series:
     frame = pl.DataFrame({"text": texts, "numbers": numbers})
     for k in range(int(numbers.list.len().max() or 0)):
         number = written(frame["numbers"].list.get(k, null_on_oob=True))
+        number = number.str.replace_all("$", "$$", literal=True)  # "$" refers to a group where it replaces
         frame = frame.with_columns(number.alias("number"))
         filled = pl.col("text").str.replace_all(rf"(?:N_|\bnumber)0*{k}(\D|$)",
                                                 pl.concat_str("number", pl.lit("${1}")))
@@ -67,6 +68,7 @@ def write_number(text: str) -> str:
     if not math.isfinite(value) or "e" in text.lower():
         return text
     whole, _, decimals = text.strip().partition(".")
+    whole = whole if whole[-1:].isdigit() else f"{whole}0"
     if not decimals.strip("0"):
         return whole
     if len(decimals.rstrip("0")) <= 3:

@@ -69,40 +69,48 @@ def _part(part: dict[str, Any]) -> str:
 
 
 class _Function(msgspec.Struct):
-    name: str
+    name: str | None = None
     arguments: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _Call(msgspec.Struct, omit_defaults=True):
-    function: _Function
+class _Call(_Function):
+    """A call as found: name and arguments stand in `function`, or in the call itself."""
+
+    function: _Function | None = None
     id: str | None = None
-    type: str | None = None
 
 
 def tool_calls(data: bytes) -> str | None:
     """Tool calls in one spelling, arguments as an object; null where there are none.
 
     Arguments given as JSON text are unpacked; their numbers and texts stay as they were written.
+    Raises: BadRecord, msgspec.ValidationError if they have another shape.
     """
     if data in (b"null", b"[]", b'""'):
         return None
     calls: list[dict[str, Any]] = []
-    for raw in msgspec.json.decode(data, type=list[msgspec.Raw]):
-        bare = b'"function"' not in bytes(raw)
-        call = _Call(msgspec.json.decode(raw, type=_Function)) if bare else msgspec.json.decode(raw, type=_Call)
+    for call in msgspec.json.decode(data, type=list[_Call]):
+        function = call.function or call
+        if function.name is None:
+            raise BadRecord("wrong_type", "a tool call without a name")
         head = {"id": call.id} if call.id is not None else {}
-        arguments = msgspec.Raw(_arguments(bytes(call.function.arguments)))
-        calls.append({**head, "type": "function", "function": {"name": call.function.name, "arguments": arguments}})
+        arguments = msgspec.Raw(_arguments(bytes(function.arguments)))
+        calls.append({**head, "type": "function", "function": {"name": function.name, "arguments": arguments}})
     return msgspec.json.encode(calls).decode()
 
 
 def _arguments(data: bytes) -> bytes:
     if data[:1] == b'"':
-        data = msgspec.json.decode(data, type=str).encode() or b"{}"
+        data = msgspec.json.decode(data, type=str).strip().encode()
+    if data in (b"", b"null"):
+        return b"{}"
     try:
-        return msgspec.json.format(data, indent=-1)
-    except msgspec.DecodeError as error:
+        data = msgspec.json.format(data, indent=-1)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadRecord("wrong_type", f"tool call arguments are not JSON ({error})") from error
+    if data[:1] != b"{":
+        raise BadRecord("wrong_type", f"tool call arguments must be an object, not {data[:40].decode('utf-8', 'replace')}")
+    return data
 
 
 def _tools(cells: Cells, column: str) -> pl.Series:
@@ -110,7 +118,7 @@ def _tools(cells: Cells, column: str) -> pl.Series:
     for i, text in enumerate(cells.json(column)):
         try:
             found.append(_tool_list(text))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             found.append(None)
             cells.refused.append(_refusal(i, "wrong_type", f"column '{column}' must be a list of tools ({error})"))
     return pl.Series(found, dtype=pl.String)
@@ -119,7 +127,8 @@ def _tools(cells: Cells, column: str) -> pl.Series:
 def _tool_list(text: str | None) -> str | None:
     if text is not None and text[0] == '"':
         text = msgspec.json.decode(text, type=str).strip()
-    if not text or text == "[]":
+    if not text or text == "null":
         return None
     msgspec.json.decode(text, type=list[dict[str, msgspec.Raw]])
-    return msgspec.json.format(text, indent=-1)
+    tools = msgspec.json.format(text, indent=-1)
+    return tools if tools != "[]" else None

@@ -125,7 +125,5 @@ def _contradictions(flags: Flags) -> list[ConfigError]:
         errors.append(ConfigError("--config-dir", what, "give a folder that has mix/NAME.yaml and the like"))
     if flags.config_name is not None and (not flags.config_name or ".." in flags.config_name):
         what = f"'{flags.config_name}' names no file in the configuration folders"
-        errors.append(
-            ConfigError("--config-name", what, "give a name without ..; --config-dir adds a folder")
-        )
+        errors.append(ConfigError("--config-name", what, "give a name without ..; --config-dir adds a folder"))
     return errors

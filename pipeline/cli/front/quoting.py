@@ -21,7 +21,7 @@ _DICT_KEY = re.compile(r"\s*[\w./$-]+\s*", re.ASCII)
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """Hydra's grammar does not accept the text."""
 
 
@@ -62,13 +62,13 @@ def quote(text: str) -> str:
 
 
 def parse(value: str) -> Any:
-    """Hydra's `Override` for a value. Raises: Unreadable."""
+    """Hydra's `Override` for a value. Raises: UnreadableError."""
     from hydra.errors import HydraException
 
     try:
         return _parser().parse_override(f"key={value}")
     except (HydraException, ValueError) as error:
-        raise Unreadable(str(error)) from error
+        raise UnreadableError(str(error)) from error
 
 
 def is_sweep(form: str) -> bool:
@@ -77,7 +77,7 @@ def is_sweep(form: str) -> bool:
         return False
     try:
         return parse(form.partition("=")[2]).is_sweep_override()
-    except Unreadable:
+    except UnreadableError:
         return False
 
 
@@ -92,7 +92,7 @@ def _hydra_value(text: str, sweep: bool) -> str:
     call = _CALL.match(text)
     try:
         parsed = parse(text)
-    except Unreadable:
+    except UnreadableError:
         return _container(text) or quote(text)
     if call:  # `int(3)` is a function, `int (3)` a file name
         return quote(text) if call[1] else text
@@ -127,7 +127,7 @@ def _container(text: str) -> str | None:
 def _item(text: str) -> str:
     try:
         parse(text)
-    except Unreadable:
+    except UnreadableError:
         return _container(text) or quote(_ESCAPE.sub(r"\1", text))
     return text
 

@@ -13,8 +13,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from pipeline.cli.flags import Flags, parse_flags
-from pipeline.cli.program import Job, Program, SweepEnded, Verb
+from pipeline.cli.front.flags import Flags, parse_flags
+from pipeline.cli.front.program import Job, Program, SweepEnded, Verb
 from pipeline.errors import ConfigError, PoolmixError, known_names, nearest
 
 __all__ = ["Job", "Program", "Verb", "main"]
@@ -60,13 +60,13 @@ def _dispatch(program: Program, argv: list[str]) -> int:
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
     if not argv or argv[0] in ("-h", "--help"):
-        from pipeline.cli.help import overview
+        from pipeline.cli.front.help import overview
 
         print(overview(program), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     name, *arguments = argv
     if name == "completion":
-        from pipeline.cli.completion import completion
+        from pipeline.cli.front.completion import completion
 
         return completion(program, arguments)
     if name != "--version":
@@ -75,7 +75,7 @@ def _dispatch(program: Program, argv: list[str]) -> int:
         flags = parse_flags(arguments)
         if not flags.version:
             return _run(program, name, flags, shlex.join(arguments))
-    from pipeline.cli.help import version
+    from pipeline.cli.front.help import version
 
     print(version(program))
     return 0
@@ -94,10 +94,10 @@ def _no_verb(program: Program, argv: list[str]) -> ConfigError:
 
 def _run(program: Program, name: str, flags: Flags, typed: str) -> int:
     if flags.help:
-        from pipeline.cli.help import verb_help
+        from pipeline.cli.front.help import verb_help
 
         print(verb_help(program, name, flags.config_dir))
         return 0
-    from pipeline.cli.run import run_verb
+    from pipeline.cli.front.run import run_verb
 
     return run_verb(program, name, flags, typed)

@@ -68,7 +68,9 @@ def test_cfg_prints_the_configuration_and_nothing_else(run) -> None:
         "# @package mix\nstrategy: resample\nweights:\n  cmath: 4\n",
     )
     whole = run("build", "--cfg", "job", "--resolve")
-    assert "name: concat_42" in whole.stdout and "hydra" not in whole.stdout and not whole.stderr
+    assert "name: concat_42" in whole.stdout
+    assert "hydra" not in whole.stdout
+    assert not whole.stderr
     assert "mix/balanced" in run("build", "--info", "defaults").stdout
     assert run("build", "-c", "job", "-p", "nowhere").returncode == 2
 
@@ -86,7 +88,7 @@ def test_own_mixes_come_from_a_folder(run, tmp_path: Path) -> None:
 
 def test_help_lists_verbs_and_no_verb_is_a_mistake(run) -> None:
     shown = run("--help")
-    assert shown.returncode == 0 and not shown.stderr
+    assert (shown.returncode, shown.stderr) == (0, "")
     assert all(text in shown.stdout for text in ("build", "say what one was told", "mix=math_heavy"))
     none = run()
     assert (none.returncode, none.stdout, none.stderr) == (2, "", shown.stdout)
@@ -97,7 +99,7 @@ def test_help_lists_verbs_and_no_verb_is_a_mistake(run) -> None:
 def test_help_of_a_verb_has_docstring_groups_and_settings(run) -> None:
     lines = run("build", "--help").stdout.splitlines()
     assert "  python -m toy build mix=math_heavy" in lines
-    assert "  * balanced    as they come" in lines
+    assert lines[lines.index("  mix: the weights") + 1] == "  * balanced    as they come"
     assert "    math_heavy  much maths" in lines
     assert "    chat_heavy" in lines
     assert "other groups: source" in lines
@@ -116,7 +118,7 @@ def test_help_imports_neither_hydra_nor_the_verb(toy: Path) -> None:
         "slow = {'hydra', 'omegaconf', 'yaml', 'toy.build', 'polars', 'datasets', 'torch'}\n"
         "assert not slow & {*sys.modules}, slow & {*sys.modules}\n"
     )
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[3]), str(toy)])
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[4]), str(toy)])
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
@@ -132,7 +134,8 @@ def test_exit_status_says_what_happened(run) -> None:
     assert (interrupted.returncode, interrupted.stderr) == (130, "interrupted\n")
     bug = run("fail", "how=bug")
     assert bug.returncode == 1
-    assert "Traceback" in bug.stderr and "ValueError: a bug" in bug.stderr
+    assert "Traceback" in bug.stderr
+    assert "ValueError: a bug" in bug.stderr
 
 
 def test_an_error_stops_a_sweep_and_names_its_job(run) -> None:
@@ -144,12 +147,10 @@ def test_an_error_stops_a_sweep_and_names_its_job(run) -> None:
 
 
 def test_a_closed_stdout_is_no_error(toy: Path, tmp_path: Path) -> None:
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[3]), str(toy)])
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[4]), str(toy)])
     command = f"{shlex.quote(sys.executable)} -m toy fail how=flood | head -1; echo ${{PIPESTATUS[0]}}"
     variables = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(
-        ["bash", "-c", command], env=variables, cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run(["bash", "-c", command], env=variables, cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("job flood\n141\n", "")
 
 
@@ -175,7 +176,5 @@ def test_it_can_be_called_twice_in_one_process_and_leaves_argv_alone(toy: Path, 
 
 
 def test_the_verbs_of_the_pipeline_are_listed() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "--help"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "pipeline", "--help"], capture_output=True, text=True, check=True)
     assert all(f"  {verb} " in done.stdout for verb in ("build", "pools", "show", "stats", "verify", "diff"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cli.quoting import hydra_form, is_sweep, parse, quote, split_commas, typed_form
+from pipeline.cli.front.quoting import hydra_form, is_sweep, parse, quote, split_commas, typed_form
 
 AWKWARD = st.text(alphabet=st.sampled_from("'\"\\ab1 ,.$[](){}=:\n\t数é~#%!@*?|&;<>-+/_"), max_size=10)
 TEXT = st.one_of(st.text(max_size=12), AWKWARD)

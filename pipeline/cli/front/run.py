@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli import guard, quoting
-from pipeline.cli.flags import Flags
-from pipeline.cli.program import Job, Program, SweepEnded, Verb
+from pipeline.cli.front import guard, quoting
+from pipeline.cli.front.flags import Flags
+from pipeline.cli.front.program import Job, Program, SweepEnded, Verb
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 
 
@@ -65,8 +65,8 @@ class _Run:
         """Compose once and hand the configuration to the verb (`hydra.main` alone composes twice)."""
         from hydra.core.hydra_config import HydraConfig
 
-        from pipeline.cli.compose import application, composer
-        from pipeline.cli.mistakes import COMPOSE_ERRORS
+        from pipeline.cli.front.compose import application, composer
+        from pipeline.cli.front.mistakes import COMPOSE_ERRORS
 
         try:
             with composer(self.program.conf, self.config, self.flags) as compose:
@@ -80,8 +80,8 @@ class _Run:
         """A sweep, `--cfg` or `--info`, by `hydra.main` itself."""
         from tempfile import TemporaryDirectory
 
-        from pipeline.cli import compose
-        from pipeline.cli.mistakes import COMPOSE_ERRORS
+        from pipeline.cli.front import compose
+        from pipeline.cli.front.mistakes import COMPOSE_ERRORS
 
         if self.flags.multirun:
             _log_to_stderr(self.verb, False)
@@ -102,8 +102,8 @@ class _Run:
                 self.statuses.append(2 if error.code else 0)  # a `--package` that is not there
 
     def explain(self, error: Exception) -> PoolmixError:
-        from pipeline.cli.compose import composer
-        from pipeline.cli.mistakes import Override, explain
+        from pipeline.cli.front.compose import composer
+        from pipeline.cli.front.mistakes import Override, explain
 
         overrides = list(map(Override, self.flags.overrides, self.forms))
         with composer(self.program.conf, self.config, self.flags) as compose:
@@ -113,7 +113,7 @@ class _Run:
         """What Hydra calls, once or for each job of a sweep."""
         from hydra.core.hydra_config import HydraConfig
 
-        from pipeline.cli.compose import folder_arguments, settings
+        from pipeline.cli.front.compose import folder_arguments, settings
 
         sweep = self.flags.multirun
         overrides = self.flags.overrides
@@ -137,9 +137,7 @@ class _Run:
 def _sweep_error(form: str) -> ConfigError | None:
     if not quoting.is_sweep(form):
         return None
-    return ConfigError(
-        form, "this is a sweep over several values", "add -m, or put the value in quotes: \"'…'\""
-    )
+    return ConfigError(form, "this is a sweep over several values", "add -m, or put the value in quotes: \"'…'\"")
 
 
 def _log_to_stderr(verb: Verb, verbose: Any) -> None:
@@ -152,8 +150,6 @@ def _log_to_stderr(verb: Verb, verbose: Any) -> None:
     for name in own:
         logging.getLogger(name).setLevel(logging.INFO)
     if verbose:
-        names: list[str] = (
-            ["", *own] if verbose is True else [verbose] if isinstance(verbose, str) else [*verbose]
-        )
+        names: list[str] = ["", *own] if verbose is True else [verbose] if isinstance(verbose, str) else [*verbose]
         for name in names:
             logging.getLogger(name).setLevel(logging.DEBUG)

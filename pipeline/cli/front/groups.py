@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-_DEFAULT = re.compile(r"\s*-\s*(?:override\s+|optional\s+)*/?([\w/-]+)(?:@[\w.]+)?\s*:\s*([^#\n]*)")
+_DEFAULT = re.compile(r"\s*-\s*(?:override\s+|optional\s+)*/?([\w/-]+)(?:@[\w.]+)?\s*:\s*([^#\n]*)#?(.*)")
 
 
 def find_groups(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:
@@ -31,11 +31,11 @@ def first_comment(file: Path) -> str:
     return ""
 
 
-def default_options(primary: Path) -> dict[str, str]:
-    """Group → chosen option, from the defaults list of a primary config."""
+def default_options(primary: Path) -> dict[str, tuple[str, str]]:
+    """Group → chosen option and the comment behind it, from the defaults list of a primary config."""
     blocks = top_level_blocks(primary)
     matches = map(_DEFAULT.match, blocks.get("defaults", "").splitlines())
-    return {match[1]: match[2].strip() for match in matches if match}
+    return {match[1]: (match[2].strip(), match[3].strip()) for match in matches if match}
 
 
 def top_level_blocks(primary: Path) -> dict[str, str]:

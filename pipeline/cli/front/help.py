@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.cli.flags import HELP
-from pipeline.cli.groups import default_options, find_groups, first_comment, top_level_blocks
-from pipeline.cli.program import Program, Verb
+from pipeline.cli.front.flags import HELP
+from pipeline.cli.front.groups import default_options, find_groups, first_comment, top_level_blocks
+from pipeline.cli.front.program import Program, Verb
 
 _SYNTAX = """\
 KEY=VALUE sets what is there, +KEY=VALUE adds a key, ++KEY=VALUE does either, ~KEY takes it away; GROUP=OPTION
@@ -74,15 +74,16 @@ def docstring(verb: Verb) -> str:
     return ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
 
 
-def _groups_text(groups: Mapping[str, Mapping[str, Path]], chosen: Mapping[str, str]) -> str:
+def _groups_text(groups: Mapping[str, Mapping[str, Path]], chosen: Mapping[str, tuple[str, str]]) -> str:
     if not groups:
         return ""
     width = max(len(option) for options in groups.values() for option in options)
     lines = ["groups (GROUP=OPTION; * is the default):"]
     for group, options in groups.items():
-        lines.append(f"  {group}")
+        default, comment = chosen[group]
+        lines.append(f"  {group}: {comment}" if comment else f"  {group}")
         for option, file in options.items():
-            star = "*" if option == chosen[group] else " "
+            star = "*" if option == default else " "
             lines.append(f"  {star} {option:{width}}  {first_comment(file)}".rstrip())
     return "\n".join(lines)
 

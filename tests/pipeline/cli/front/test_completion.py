@@ -49,7 +49,7 @@ def test_bash_completes_the_word_at_the_cursor(run, toy: Path, tmp_path: Path) -
         try "python -m toy build mix=ma"
         try "python -m other bu"
     """
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[3]), str(toy)])
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[4]), str(toy)])
     variables = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(["bash", "-c", bash], env=variables, cwd=tmp_path, capture_output=True, text=True)
     registered, *answers = done.stdout.splitlines()

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.flags import Flags
-from pipeline.cli.guard import has_target
-from pipeline.cli.quoting import quote
+from pipeline.cli.front.flags import Flags
+from pipeline.cli.front.guard import has_target
+from pipeline.cli.front.quoting import quote
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 
 # Hydra must neither leave files behind, nor change the folder, nor log anywhere else than we do.
@@ -50,8 +50,7 @@ def refuse_callbacks(conf: Path, config: str, flags: Flags, overrides: Sequence[
     from hydra.types import RunMode
 
     with composer(conf, config, flags):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
+        hydra: Any = GlobalHydra.instance().hydra
         composed: Any = hydra.compose_config(config, list(overrides), RunMode.MULTIRUN)
     if composed.hydra.callbacks:
         what = f"found {', '.join(map(str, composed.hydra.callbacks))}; Hydra may run nothing of its own here"
@@ -103,10 +102,9 @@ def settings(config: Any) -> dict[str, Any]:
 
     Raises: ConfigErrors naming every missing value and every interpolation that leads nowhere.
     """
-    from omegaconf import DictConfig, OmegaConf, open_dict
+    from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
-    assert isinstance(config, DictConfig)
     with open_dict(config):
         config.pop("hydra", None)
     try:
@@ -148,6 +146,4 @@ def unresolved(node: Any, path: str = "") -> Generator[PoolmixError]:
 
 def _value_error(where: str, error: Exception) -> ConfigError:
     what = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ConfigError(
-        where, what, f"{where}=VALUE, or mend the ${{…}} in it; --cfg job shows it as it stands"
-    )
+    return ConfigError(where, what, f"{where}=VALUE, or mend the ${{…}} in it; --cfg job shows it as it stands")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 FILES = {
     "toy/__init__.py": "",
@@ -66,7 +66,7 @@ def run(config, job):
 # python -m toy build mix=math_heavy   says what one was told
 defaults:
   - _self_
-  - mix: balanced
+  - mix: balanced  # the weights
   - split: default
 
 # decides every order
@@ -77,7 +77,7 @@ paths:
 name: ${mix.strategy}_${seed}
 """,
     "conf/fail.yaml": "# python -m toy fail how=bug\nhow: none\nstatus: null\nlink: ${status}\n",
-    "conf/check.yaml": "# python -m toy check bundle=PATH\nbundle: ???\nrun: ???\nlost: ${nowhere}\nsame: ${bundle}\n",
+    "conf/check.yaml": "# toy check bundle=PATH\nbundle: ???\nrun: ???\nlost: ${nowhere}\nsame: ${bundle}\n",
     "conf/mix/balanced.yaml": "# as they come\nstrategy: concat\nweights: {cmath: 1}\n",
     "conf/mix/math_heavy.yaml": "# @package mix\n# much maths\nstrategy: resample\nweights: {cmath: 4}\n",
     "conf/mix/chat_heavy.yaml": "strategy: resample\nweights: {cmath: 1}\n",

@@ -9,11 +9,11 @@ def mistakes(run, *arguments: str) -> list[str]:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     lines = done.stderr.splitlines()
-    assert all(line.startswith("  fix: ") for line in lines[1::2]) and len(lines) % 2 == 0, done.stderr
-    assert "Traceback" not in done.stderr and "HYDRA_FULL_ERROR" not in done.stderr
-    return [
-        f"{what} | {fix.removeprefix('  fix: ')}" for what, fix in zip(lines[::2], lines[1::2], strict=True)
-    ]
+    assert len(lines) % 2 == 0, done.stderr
+    assert all(line.startswith("  fix: ") for line in lines[1::2]), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "HYDRA_FULL_ERROR" not in done.stderr
+    return [f"{what} | {fix.removeprefix('  fix: ')}" for what, fix in zip(lines[::2], lines[1::2], strict=True)]
 
 
 def test_every_mistake_is_reported_at_once_with_the_nearest_names(run) -> None:

@@ -8,8 +8,8 @@ import os
 import re
 from collections.abc import Sequence
 
-from pipeline.cli.flags import NAMES
-from pipeline.cli.program import Program
+from pipeline.cli.front.flags import NAMES
+from pipeline.cli.front.program import Program
 from pipeline.errors import ConfigError
 
 # Bash cuts words at `=` and `:` and expects only what follows the last of them.
@@ -46,9 +46,7 @@ def completion(program: Program, arguments: Sequence[str]) -> int:
 
 def _script(program: Program) -> str:
     module = f'_POOLMIX_MODULES="$_POOLMIX_MODULES {program.module}"\n'
-    names = (
-        f"complete -o nospace -o default -F _poolmix_complete {program.script}\n" if program.script else ""
-    )
+    names = f"complete -o nospace -o default -F _poolmix_complete {program.script}\n" if program.script else ""
     # A completion that the user has for python already is left alone.
     python = "for name in python python3; do\n    complete -p $name &> /dev/null || "
     return f"{_BASH}{module}{names}{python}complete -o nospace -o default -F _poolmix_complete $name\ndone"
@@ -73,7 +71,7 @@ def candidates(program: Program, line: str) -> list[str]:
 
 def _from_hydra(program: Program, verb: str, before: Sequence[str], word: str) -> list[str]:
     """Hydra's own answer to the line without the verb, and without what its parser may stumble over."""
-    from pipeline.cli.compose import application, command_line
+    from pipeline.cli.front.compose import application, command_line
 
     def is_plain(text: str) -> bool:
         return re.fullmatch(r"[+~]{0,2}[\w./@-]+=[\w./:-]+", text, re.ASCII) is not None
@@ -82,7 +80,7 @@ def _from_hydra(program: Program, verb: str, before: Sequence[str], word: str) -
     answer = io.StringIO()
     os.environ["COMP_LINE"] = " ".join(["poolmix", *overrides, word])
     with command_line(["--shell-completion", "query=bash"]), contextlib.redirect_stdout(answer):
-        application(program.conf, program.verbs[verb].config, lambda config: None)()
+        application(program.conf, program.verbs[verb].config, print)()
     found = [text for text in answer.getvalue().split() if not text.lstrip("+~").startswith("hydra")]
     # `mi` should become `mix=` at once; who wants a key below it types the dot.
     return [text for text in found if text.startswith(word) and f"{text[:-1]}=" not in {*found} - {text}]

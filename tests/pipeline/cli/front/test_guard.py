@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.guard import has_target, override_error, refuse_files
+from pipeline.cli.front.guard import has_target, override_error, refuse_files
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_target_in_a_file_is_refused_before_hydra_runs(run, tmp_path: Path, te
     assert refuse_files([tmp_path / "own"])
     for arguments in (["seed=1"], ["-m", "seed=1,2"], ["--cfg", "job"], ["--info", "config"]):
         done = run("build", *arguments, "--config-dir", str(tmp_path / "own"))
-        assert done.returncode == 2 and not done.stdout
+        assert (done.returncode, done.stdout) == (2, "")
         assert "unused.yaml, line" in done.stderr
 
 
@@ -80,24 +80,18 @@ def test_a_comment_about_it_is_allowed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["seed=1"], ["-m", "seed=1,2"]])
-def test_files_outside_the_checked_folders_bring_nothing_in(
-    run, tmp_path: Path, arguments: list[str]
-) -> None:
+def test_files_outside_the_checked_folders_bring_nothing_in(run, tmp_path: Path, arguments: list[str]) -> None:
     proof = tmp_path / "proof"
     target = f"{{_target_: pathlib.Path.touch, self: {{_target_: pathlib.Path, _args_: ['{proof}']}}}}"
-    (tmp_path / "evil.yaml").write_text(
-        f"# @package _global_\nhydra: {{callbacks: {{a: {target}}}}}\nx: {target}\n"
-    )
+    (tmp_path / "evil.yaml").write_text(f"# @package _global_\nhydra: {{callbacks: {{a: {target}}}}}\nx: {target}\n")
     (tmp_path / "own/mix").mkdir(parents=True)
     (tmp_path / "own/mix/mine.yaml").write_text("defaults: [../../evil]\nstrategy: x\n")
     done = run("build", "mix=mine", *arguments, "--config-dir", str(tmp_path / "own"))
-    assert done.returncode == 2 and not done.stdout, done.stderr
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert not proof.exists()
 
 
-@pytest.mark.parametrize(
-    "flag", ["--config-path=x", "-cp", "--experimental-rerun=x", "--experimental", "-sc"]
-)
+@pytest.mark.parametrize("flag", ["--config-path=x", "-cp", "--experimental-rerun=x", "--experimental", "-sc"])
 def test_flags_that_replace_or_run_things_are_refused(run, flag: str) -> None:
     assert run("build", flag).returncode == 2
 

@@ -12,9 +12,9 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.cli.compose import unresolved
-from pipeline.cli.groups import find_groups, option_exists
-from pipeline.cli.quoting import Unreadable, parse
+from pipeline.cli.front.compose import unresolved
+from pipeline.cli.front.groups import find_groups, option_exists
+from pipeline.cli.front.quoting import UnreadableError, parse
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, known_names, nearest
 
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError)
@@ -37,16 +37,14 @@ class Override:
 def _readings(name: str, text: str, form: str) -> tuple[Any, list[str]]:
     try:
         parsed = parse(text)
-    except Unreadable:
+    except UnreadableError:
         return None, [form]
     if parsed.is_discrete_sweep() and parsed.value_type.name != "GLOB_CHOICE_SWEEP":
         return list(parsed.sweep_iterator()), [f"{name}={value}" for value in parsed.sweep_string_iterator()]
     return parsed.value(), [form]
 
 
-def explain(
-    compose: Compose, overrides: Sequence[Override], folders: Sequence[Path], error: Exception
-) -> PoolmixError:
+def explain(compose: Compose, overrides: Sequence[Override], folders: Sequence[Path], error: Exception) -> PoolmixError:
     """Every mistake among the overrides, in their order; else what is wrong with the files themselves.
 
     `compose` is tried with more and more of the overrides, groups first, so that one mistake does not
@@ -86,9 +84,7 @@ def _attempt(compose: Compose, overrides: Sequence[str]) -> Exception | None:
     return None
 
 
-def _option_error(
-    override: Override, options: dict[str, Path], folders: Sequence[Path]
-) -> ConfigError | None:
+def _option_error(override: Override, options: dict[str, Path], folders: Sequence[Path]) -> ConfigError | None:
     if override.sign == "~":
         return None
     for option in override.value if isinstance(override.value, list) else [override.value]:
@@ -104,9 +100,7 @@ def _option_error(
     return None
 
 
-def _override_error(
-    override: Override, config: Any, folders: Sequence[Path], error: Exception
-) -> ConfigError:
+def _override_error(override: Override, config: Any, folders: Sequence[Path], error: Exception) -> ConfigError:
     """Why this one override fails on a configuration that composes without it."""
     sign, key, text = override.sign, override.key, override.typed.partition("=")[2]
     groups = find_groups(folders)
@@ -115,9 +109,7 @@ def _override_error(
         what = f"group {key} has no place in this configuration"
         near = nearest(key, config.hydra.runtime.choices)
         fix = f"{near[0]}={text}, or " if near else ""
-        return ConfigError(
-            override.typed, what, f"{fix}+{key}={text} adds it" if not sign else "leave it out"
-        )
+        return ConfigError(override.typed, what, f"{fix}+{key}={text} adds it" if not sign else "leave it out")
     if sign == "+" and key in names:
         return ConfigError(override.typed, f"'{key}' is there already", f"{key}={text}")
     if sign in ("", "~") and key not in names:

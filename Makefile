@@ -1,0 +1,39 @@
+# make help lists the targets; VENV=DIR puts the virtual environment elsewhere
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+MIX ?= math_heavy
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test lint types check bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+setup: $(VENV)/.ready  ## make the virtual environment with pinned versions
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("poolmix needs Python 3.11 or newer: make PYTHON=python3.11 …" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+build: setup  ## build a bundle from the sample data (MIX=chat_heavy for another mix)
+	$(BIN)/python -m pipeline build mix=$(MIX)
+
+test: setup  ## run all tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+
+lint: setup  ## check style and the order of imports
+	$(BIN)/ruff check .
+
+types: setup  ## check types (pyright, strict on pipeline/)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: lint types test  ## everything above
+
+bench: setup  ## compare speed with a hand-written recipe (5 runs; needs the shared data)
+	$(BIN)/python tests/benchmarks/bench_build.py
+
+clean:  ## remove pools, bundles and caches (not the virtual environment)
+	rm -rf data_pools/pools data_pools/bundles .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,175 @@
+"""List the pools: the normalized rows of each source, kept for every mix. Or make them, or remove old ones.
+
+Examples:
+  python -m pipeline pools
+  python -m pipeline pools make=true mix=math_heavy
+  python -m pipeline pools make=true corpus=hub sources.alpaca.path=my_rows.json
+  python -m pipeline pools make=true mix=custom '+sources.mine={path: f.csv, shape: alpaca, tags: [law]}'
+  python -m pipeline pools prune=true
+
+Often used:
+  make=true          read and normalize the sources of the mix (the first stage of a build); weights do not matter
+  prune=true         remove what is not the newest pool of its source. Bundles stay whole; a pool that is needed
+                     again is made again from the raw files
+  paths.pools=DIR    the folder with the pools
+
+The newest pool of a source, the one last made or used, has a star. The last line printed is the pools' folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.cli.front import Job
+from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
+
+# What may be set without make=true; everything else would have no effect.
+_OF_THE_LIST = ("make", "prune", "paths", "hydra")
+# What a process that was killed while it wrote a pool leaves behind.
+_STALE = re.compile(r"\.([0-9a-f]{16})\.writing-[0-9]+")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A pool: its folder, and whether it is the newest of its source."""
+
+    folder: Path
+    newest: bool
+    bytes: int
+    manifest: dict[str, Any]
+
+
+def run(config: dict[str, Any], job: Job) -> None:
+    """Make and prune as asked, list the pools, and print their folder."""
+    from pipeline.report import table
+    from pipeline.settings import Settings, read_paths
+
+    errors: list[PoolmixError] = []
+    top = Settings(config, "", errors)
+    make, prune = (
+        bool(top.required(name, lambda value: isinstance(value, bool), "true or false", "true", False))
+        for name in ("make", "prune")
+    )
+    pools = read_paths(config, errors).pools
+    if not make:
+        keys = {override: override.lstrip("+~").partition("=")[0] for override in job.overrides}
+        errors += [
+            ConfigError(override, "has no effect on a list of the pools", "add make=true to make the pools")
+            for override, key in keys.items()
+            if key.split(".")[0] not in _OF_THE_LIST
+        ]
+    if errors:
+        raise ConfigErrors(errors)
+    if make:
+        _make(config)
+    if prune:
+        _prune(pools)
+    entries = list(_entries(pools))
+    head = ["  pool", "rows", "raw rows", "quarantined", "bytes", "made", "raw files"]
+    lines = table(head, [_cells(entry) for entry in entries]) if entries else ["no pools yet: make=true makes them"]
+    print("\n".join(lines))
+    print(pools)
+
+
+def _make(config: dict[str, Any]) -> None:
+    threads = config.get("threads")
+    if isinstance(threads, int):  # Polars reads it when it is first imported
+        os.environ["POLARS_MAX_THREADS"] = str(threads)
+    from pipeline.build import make_pools
+    from pipeline.cli import root
+    from pipeline.settings import read_build
+
+    mix: dict[str, Any] = config.get("mix") or {}
+    weights = dict.fromkeys(config.get("sources") or {}, 1) | (mix.get("weights") or {})  # pools need none
+    make_pools(read_build(config | {"mix": mix | {"weights": weights}}, root()), lambda line: print(line, flush=True))
+
+
+def _entries(pools: Path) -> Iterator[_Entry]:
+    """The pools by name, the newest of each source first, then the youngest. Other folders are passed over."""
+    for source in sorted(pools.iterdir()) if pools.is_dir() else []:
+        newest = _newest(source)
+        manifests = {path.parent: _manifest(path) for path in source.glob("*/manifest.json")}
+        found = [
+            _Entry(folder, folder.name == newest, _size(folder), manifest)
+            for folder, manifest in manifests.items()
+            if manifest.get("format") == "poolmix pool 1" and manifest.get("fingerprint") == folder.name
+        ]
+        yield from sorted(found, key=lambda entry: (not entry.newest, -_made(entry.folder), entry.folder.name))
+
+
+def _newest(source: Path) -> str:
+    pointer = source / "latest"
+    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _made(folder: Path) -> float:
+    return (folder / "manifest.json").stat().st_mtime
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _cells(entry: _Entry) -> list[str]:
+    from pipeline.show import visible
+
+    name = f"{'*' if entry.newest else ' '} {visible(entry.folder.parent.name)}/{entry.folder.name}"
+    made = datetime.fromtimestamp(_made(entry.folder)).strftime("%Y-%m-%d %H:%M")
+    manifest = entry.manifest
+    files = [visible(file["path"]) for file in manifest["inputs"]] or ["(configuration)"]
+    return [
+        name,
+        f"{manifest['rows']:,}",
+        f"{manifest['raw_rows']:,}",
+        f"{sum(manifest['quarantined'].values()):,}",
+        f"{entry.bytes:,}",
+        made,
+        f"{files[0]} and {len(files) - 1:,} more" if len(files) > 1 else files[0],
+    ]
+
+
+def _prune(pools: Path) -> None:
+    """Remove every pool that is not the newest of its source, and what killed processes left half-written."""
+    from pipeline.store import lock
+
+    freed = 0
+    for entry in list(_entries(pools)):
+        folder = entry.folder
+        if entry.newest or not _newest(folder.parent):
+            continue
+        with lock(pools, folder):
+            if _newest(folder.parent) == folder.name or not folder.is_dir():  # by another process, just now
+                continue
+            # Out of sight in one step, under the name that the next writer of this pool would clear away.
+            aside = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
+            folder.rename(aside)
+            shutil.rmtree(aside)
+        print(f"removed  {folder.parent.name}/{folder.name}  {entry.bytes:,} bytes")
+        freed += entry.bytes
+    for stale in sorted(pools.glob("*/.*.writing-*")):
+        name = _STALE.fullmatch(stale.name)
+        if name is None:
+            continue
+        with lock(pools, stale.with_name(name[1])):  # a process that still writes there has it
+            if stale.is_dir():
+                size = _size(stale)
+                shutil.rmtree(stale)
+                print(f"removed  {stale.parent.name}/{stale.name}  {size:,} bytes, half-written")
+                freed += size
+    print(f"freed    {freed:,} bytes")

@@ -1,0 +1,91 @@
+"""Time a build beside the recipe that one would write by hand with `datasets`: same rows, same outputs.
+
+    make bench                      (or: python tests/benchmarks/bench_build.py --runs 3)
+
+200,000 rows in two sources, mixed 70/30 with repeats. Both write pools, train and validation as Arrow, and both
+as JSONL. The commands run in turn (recipe, build, remix, recipe, …) as whole processes, each build from nothing,
+each remix with only the weights changed. Prints medians, peak memory and ratios; never fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+SOURCE = "+sources.{name}={{path: {path}, shape: alpaca, tags: [chat, en]}}"
+
+
+def timed(command: list[str], folder: Path) -> tuple[float, float]:
+    """Wall seconds and peak memory in MiB of a command, run to its end in a folder."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        sys.exit(f"failed: {' '.join(command)}\n{process.stderr.read().decode() if process.stderr else ''}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def make_rows(folder: Path, rows: int) -> list[Path]:
+    """Two files with half of the rows each."""
+    whole = folder / "all.jsonl"
+    subprocess.run([sys.executable, SHARED / "baselines" / "make_scale.py", SHARED / "data" / "alpaca" / "alpaca_data.json",
+                    whole, str(rows)], check=True)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    halves = [folder / "a.jsonl", folder / "b.jsonl"]
+    for path, part in zip(halves, (lines[: rows // 2], lines[rows // 2 :]), strict=True):
+        path.write_bytes(b"".join(part))
+    whole.unlink()
+    return halves
+
+
+def build_command(files: list[Path], weights: tuple[float, float]) -> list[str]:
+    sources = [SOURCE.format(name=path.stem, path=path) for path in files]
+    shares = [f"+mix.weights.{path.stem}={weight}" for path, weight in zip(files, weights, strict=True)]
+    return [sys.executable, "-m", "pipeline", "build", "mix=custom", "template=none", *sources, *shares]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=200_000)
+    options = parser.parse_args()
+    if not SHARED.is_dir():
+        print("the shared data is not here: nothing measured")
+        return
+    folder = Path(tempfile.mkdtemp(prefix="poolmix-bench-"))
+    files = make_rows(folder, options.rows)
+    recipe = [sys.executable, str(SHARED / "baselines" / "handwritten_recipe.py"), str(folder / "recipe"), "resample",
+              *(f"{path}={weight}" for path, weight in zip(files, (0.7, 0.3), strict=True))]
+    seconds: dict[str, list[float]] = {"recipe": [], "build": [], "remix": []}
+    memory: dict[str, list[float]] = {"recipe": [], "build": [], "remix": []}
+    for run in range(options.runs + 1):
+        for made in ("recipe", "data_pools"):
+            shutil.rmtree(folder / made, ignore_errors=True)
+        for name, command in (("recipe", recipe), ("build", build_command(files, (0.7, 0.3))),
+                              ("remix", build_command(files, (0.3, 0.7)))):
+            if run == 0 and name == "recipe":
+                continue  # the first round only warms up ours
+            wall, peak = timed(command, folder)
+            if run:
+                seconds[name].append(wall)
+                memory[name].append(peak)
+                print(f"run {run}  {name:<6}  {wall:7.2f} s  {peak:6,.0f} MiB", flush=True)
+    middle = {name: statistics.median(walls) for name, walls in seconds.items()}
+    print(f"\n{options.rows:,} rows, medians of {options.runs} runs")
+    for name in seconds:
+        print(f"{name:<6}  {middle[name]:7.2f} s  {max(memory[name]):6,.0f} MiB at most  "
+              f"{middle['recipe'] / middle[name]:5.1f} × the recipe's speed")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

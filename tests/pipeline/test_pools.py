@@ -1,0 +1,111 @@
+"""`pools`: what is listed, made and removed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.__main__ import PROGRAM
+from pipeline.cli.front import main
+
+ROWS = "shape: columns, columns: {user: q, assistant: a}"
+
+
+def pools(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[str]:
+    """The lines printed; nothing may go wrong."""
+    assert main(PROGRAM, ["pools", *overrides]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.jsonl").write_text('{"q": "1+1?", "a": "2"}\n{"q": "2+2?", "a": ""}\n{"q": "3+3?", "a": "6"}\n')
+    return tmp_path
+
+
+def make(capsys: pytest.CaptureFixture[str], tags: str = "[x]") -> list[str]:
+    return pools(capsys, "make=true", "mix=custom", f"+sources.mine={{path: mine.jsonl, {ROWS}, tags: {tags}}}")
+
+
+def test_no_pools_are_no_mistake(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pools(capsys) == ["no pools yet: make=true makes them", "data_pools/pools"]
+    assert not list(work.glob("data_pools"))
+
+
+def test_a_source_without_a_weight_becomes_a_pool(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = make(capsys)
+    [line] = [line for line in lines if line.startswith("* mine/")]
+    assert line.split()[2:5] == ["2", "3", "1"]  # rows, raw rows, quarantined
+    assert line.endswith("mine.jsonl")
+    assert lines[-1] == "data_pools/pools"
+    assert not (work / "data_pools" / "bundles").exists()
+    size = sum(path.stat().st_size for path in next(work.glob("data_pools/pools/mine/*/")).rglob("*"))
+    assert line.split()[5] == f"{size:,}"
+
+
+def test_every_mix_can_be_made_into_pools(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = pools(capsys, "make=true", "mix=natural", "paths.pools=there")
+    made = [line.split()[1].partition("/")[0] for line in lines if line.startswith("* ")]
+    assert made == ["alpaca", "cmath", "emoji", "mawps", "tools"]
+    assert lines[-1] == "there"
+    assert pools(capsys, "paths.pools=there")[-6:] == lines[-6:]
+
+
+def test_prune_keeps_the_newest_pool_and_everything_that_is_no_pool(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(capsys, "[x]")
+    make(capsys, "[y]")
+    make(capsys, "[x]")  # found again, and so the newest
+    folder = work / "data_pools" / "pools" / "mine"
+    newest = (folder / "latest").read_text().strip()
+    [old] = [place.name for place in folder.iterdir() if place.is_dir() and place.name != newest]
+    stale = folder / f".{old}.writing-999999"
+    stale.mkdir()
+    (stale / "data").write_bytes(b"12345")
+    other = work / "data_pools" / "pools" / "notes" / "mine"
+    other.mkdir(parents=True)
+    (other / "manifest.json").write_text("{}")
+    size = sum(path.stat().st_size for path in (folder / old).iterdir())
+
+    lines = pools(capsys, "prune=true")
+    assert lines[0] == f"removed  mine/{old}  {size:,} bytes"
+    assert f"freed    {size + 5:,} bytes" in lines
+    assert sorted(place.name for place in folder.iterdir()) == sorted(["latest", newest])
+    assert (other / "manifest.json").is_file()
+    assert pools(capsys, "prune=true")[0] == "freed    0 bytes"
+
+
+def test_prune_leaves_bundles_alone_where_the_wrong_folder_is_named(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ratio in ("0.1", "0.2"):
+        source = f"+sources.mine={{path: mine.jsonl, {ROWS}}}"
+        assert main(PROGRAM, ["build", "mix=custom", source, "+mix.weights.mine=1", f"split.valid_ratio={ratio}"]) == 0
+    before = sorted((work / "data_pools" / "bundles").rglob("*"))
+    pools(capsys, "prune=true", "paths.pools=data_pools")
+    assert sorted((work / "data_pools" / "bundles").rglob("*")) == before
+
+
+def test_overrides_that_a_list_would_ignore_are_refused(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(PROGRAM, ["pools", "mix=natural", "seed=3"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("add make=true") == 2
+
+
+def test_names_from_outside_are_harmless_on_a_terminal(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b[31m.jsonl"
+    (work / "mine.jsonl").rename(work / name)
+    (work / "folder").mkdir()
+    (work / name).rename(work / "folder" / name)
+    lines = pools(capsys, "make=true", "mix=custom", f"+sources.mine={{path: folder, {ROWS}}}")
+    assert "\x1b" not in "".join(lines)
+    assert lines[-2].endswith(r"a\x1b[31m.jsonl")
+
+
+def test_the_modules_of_the_verbs_import_nothing_slow() -> None:
+    code = "import sys, pipeline.cli.pools, pipeline.cli.show, pipeline.cli.stats; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"polars", "pyarrow", "numpy", "hydra"} & set(done.stdout.split())

@@ -1,0 +1,224 @@
+"""Each promise is broken on purpose in a copy of a bundle; `verify` must name it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.__main__ import PROGRAM
+from pipeline.cli.front import main
+from pipeline.keys import ContentDigest
+from pipeline.manifest import open_bundle
+from pipeline.schema import BUNDLE, POOL, with_features
+from pipeline.store import DATA, file_digest
+from pipeline.verify import verify
+
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with repeats, tool calls and quarantined rows."""
+    folder = tmp_path_factory.mktemp("verify")
+    places = [f"paths.pools={folder / 'pools'}", f"paths.bundles={folder / 'bundles'}", f"out={folder / 'bundle'}"]
+    assert main(PROGRAM, ["build", "mix=natural", "mix.strategy=resample", "mix.total_rows=1500", *places]) == 0
+    return folder / "bundle"
+
+
+@pytest.fixture
+def bundle(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "bundle"))
+
+
+def broken(bundle: Path) -> set[str]:
+    return {check.name for check in verify(open_bundle(str(bundle), bundle.parent)) if check.faults}
+
+
+def edit_manifest(bundle: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    edit(manifest)
+    path.write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
+
+
+def edit_rows(bundle: Path, split: str, edit: Callable[[list[Row]], list[Row]], jsonl: bool = True) -> None:
+    """Change rows as a careful forger would: the files, their digests and the content digest all follow."""
+    path = bundle / split / DATA
+    rows = edit(pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist())
+    plain = POOL.append(BUNDLE.field("epoch"))  # pyarrow cannot make JSON-typed columns from objects
+    table = pa.Table.from_pylist(rows, schema=plain).cast(BUNDLE).replace_schema_metadata(with_features(BUNDLE).metadata)
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    lines = bundle / {"train": "train.jsonl", "validation": "val.jsonl"}[split]
+    if jsonl:
+        lines.write_text("".join(jsonl_line(row) + "\n" for row in rows), encoding="utf-8")
+    import polars as pl
+
+    digest = ContentDigest()
+    digest.update(pl.DataFrame([{name: row[name] for name in ("id", "key", "epoch")} for row in rows]))
+
+    def follow(manifest: dict[str, Any]) -> None:
+        manifest["digest"][split] = digest.hexdigest()
+        manifest["rows"][split] = len(rows)
+        for file in (path, lines):
+            manifest["files"][file.relative_to(bundle).as_posix()] = {
+                "bytes": file.stat().st_size, "xxh3_128": file_digest(file)}
+
+    edit_manifest(bundle, follow)
+
+
+def jsonl_line(row: Row) -> str:
+    messages = [{name: json.loads(value) if name == "tool_calls" else value
+                 for name, value in message.items() if value is not None} for message in row["messages"]]
+    line = {"id": row["id"], "source": row["source"], "tags": row["tags"], "messages": messages}
+    if row["tools"] is not None:
+        line["tools"] = json.loads(row["tools"])
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_a_sound_bundle_has_no_faults(bundle: Path) -> None:
+    assert broken(bundle) == set()
+
+
+def test_writing_the_rows_again_unchanged_keeps_it_sound(bundle: Path) -> None:
+    edit_rows(bundle, "train", lambda rows: rows)
+    edit_rows(bundle, "validation", lambda rows: rows)
+    assert broken(bundle) == set()
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", f"train/{DATA}", "quarantine.jsonl", "README.md", "train/state.json"])
+def test_a_changed_cut_or_missing_file_is_named(bundle: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = (bundle / name).read_bytes()
+    for damage in (data[:-2] + bytes([data[-2] ^ 1]) + data[-1:], data[:-1], None):
+        (bundle / name).unlink()
+        if damage is not None:
+            (bundle / name).write_bytes(damage)
+        assert main(PROGRAM, ["verify", f"bundle={bundle}"]) == 3
+        assert name in capsys.readouterr().out
+        (bundle / name).write_bytes(data)
+
+
+def test_a_file_too_many_is_named(bundle: Path) -> None:
+    (bundle / "train" / "more.arrow").write_bytes(b"")
+    assert broken(bundle) == {"files"}
+
+
+def change_first(**values: Any) -> Callable[[list[Row]], list[Row]]:
+    return lambda rows: [rows[0] | values, *rows[1:]]
+
+
+def say(row: Row, content: str) -> Row:
+    messages = [*row["messages"][:-1], row["messages"][-1] | {"content": content}]
+    return row | {"messages": messages}
+
+
+def test_another_text_under_the_same_key_is_found(bundle: Path) -> None:
+    edit_rows(bundle, "train", lambda rows: [say(rows[0], "something else"), *rows[1:]])
+    assert "keys" in broken(bundle)
+
+
+def test_text_that_is_not_clean_is_found(bundle: Path) -> None:
+    edit_rows(bundle, "train", lambda rows: [say(rows[0], "ends with white space "), *rows[1:]])
+    assert "normalized" in broken(bundle)
+
+
+def test_roles_out_of_order_are_found(bundle: Path) -> None:
+    edit_rows(bundle, "train", lambda rows: [rows[0] | {"messages": rows[0]["messages"][::-1]}, *rows[1:]])
+    assert "normalized" in broken(bundle)
+
+
+def test_jsonl_of_other_rows_is_found(bundle: Path) -> None:
+    edit_rows(bundle, "train", lambda rows: [rows[1], rows[0], *rows[2:]], jsonl=False)
+    assert "jsonl" in broken(bundle)
+
+
+def test_a_prompt_on_both_sides_is_found(bundle: Path) -> None:
+    validation = pa.ipc.open_stream((bundle / "validation" / DATA).read_bytes()).read_all().to_pylist()
+    edit_rows(bundle, "train", lambda rows: [validation[0], *rows[1:]])
+    assert "no_leakage" in broken(bundle)
+
+
+def test_a_repeated_validation_row_is_found(bundle: Path) -> None:
+    edit_rows(bundle, "validation", lambda rows: [rows[1], *rows[1:]])
+    assert "validation_once" in broken(bundle)
+
+
+def test_wrongly_numbered_repeats_are_found(bundle: Path) -> None:
+    edit_rows(bundle, "train", change_first(epoch=7))
+    assert "repeats" in broken(bundle)
+
+
+def test_a_row_used_too_often_is_found(bundle: Path) -> None:
+    def more_of_one(rows: list[Row]) -> list[Row]:
+        first, last = rows[0], max(row["epoch"] for row in rows if row["id"] == rows[0]["id"])
+        places = [k for k, row in enumerate(rows) if row["source"] == first["source"] and row["id"] != first["id"]][-3:]
+        return [first | {"epoch": last + 1 + places.index(k)} if k in places else row for k, row in enumerate(rows)]
+
+    edit_rows(bundle, "train", more_of_one)
+    assert "repeats" in broken(bundle)
+
+
+def test_a_lost_row_breaks_its_quota(bundle: Path) -> None:
+    edit_rows(bundle, "train", lambda rows: rows[:-1])
+    assert "quotas" in broken(bundle)
+
+
+def test_a_quota_off_its_weight_is_found(bundle: Path) -> None:
+    def other_weight(manifest: dict[str, Any]) -> None:
+        manifest["sources"]["cmath"]["requested_weight"] += 0.1
+        manifest["sources"]["mawps"]["requested_weight"] -= 0.1
+
+    edit_manifest(bundle, other_weight)
+    assert broken(bundle) == {"quotas"}
+
+
+def test_a_stretch_starved_of_a_source_is_found(bundle: Path) -> None:
+    edit_rows(bundle, "train", lambda rows: sorted(rows, key=lambda row: row["source"]))
+    assert "prefixes" in broken(bundle)
+
+
+@pytest.mark.parametrize("count", ["raw_rows", "unique", "available"])
+def test_sums_that_do_not_add_up_are_found(bundle: Path, count: str) -> None:
+    edit_manifest(bundle, lambda manifest: manifest["sources"]["cmath"].update({count: 1}))
+    assert "sums" in broken(bundle)
+
+
+def test_a_quarantined_row_that_is_not_listed_is_found(bundle: Path) -> None:
+    path = bundle / "quarantine.jsonl"
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+    edit_manifest(bundle, lambda manifest: manifest["files"].update(
+        {"quarantine.jsonl": {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}}))
+    assert broken(bundle) == {"quarantine"}
+
+
+def test_other_columns_are_found(bundle: Path) -> None:
+    path = bundle / "train" / DATA
+    table = pa.ipc.open_stream(path.read_bytes()).read_all().drop_columns(["answer"])
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    edit_manifest(bundle, lambda manifest: manifest["files"].update(
+        {f"train/{DATA}": {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}}))
+    assert broken(bundle) == {"schema"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "another 9"}', "{"])
+def test_a_manifest_that_is_none_is_said_in_two_lines(bundle: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (bundle / "manifest.json").write_text(text)
+    assert main(PROGRAM, ["verify", f"bundle={bundle}"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("settings", [
+    ["mix.strategy=interleave"], ["mix.strategy=interleave", "mix.stop=first_exhausted"], ["mix.strategy=temperature"],
+    ["mix.replacement=true"], ["mix.total_rows=3000", "mix.max_epochs=1.5", "mix.on_shortage=shrink"],
+    ["mix.total_rows=1200", "mix.max_epochs=1", "mix.on_shortage=renormalize"], ["split=none"], ["mix.total_rows=7"]])
+def test_bundles_of_every_strategy_are_sound(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(PROGRAM, ["build", "mix=math_heavy", "out=bundle", *settings]) == 0
+    assert broken(tmp_path / "bundle") == set()
