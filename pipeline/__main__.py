@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
+from pipeline.cli import root
 from pipeline.cli.front import Program, Verb, main
-
-
-def _conf() -> Path:
-    """The configuration tree: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
 
 PROGRAM = Program(
     name="python -m pipeline",
@@ -27,7 +19,8 @@ PROGRAM = Program(
         "verify": Verb("check a written bundle: files, quotas, no leakage", "pipeline.cli.verify", "verify"),
         "diff": Verb("compare two bundles, row by row", "pipeline.cli.diff", "diff"),
     },
-    conf=_conf(),
+    conf=root() / "conf",
+    implied={"mix.weights": "source@_global_.sources"},
 )
 
 

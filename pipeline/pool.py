@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -30,12 +30,17 @@ from pipeline.sources.files import RawFile, find_files
 from pipeline.sources.read import read_files, read_literal
 from pipeline.sources.settings import Source
 from pipeline.sources.shapes import SHAPES
-from pipeline.store import DATA, Folder, damaged_file, lock, new_folder, open_table, write_pointer
+from pipeline.store import DATA, Folder, damaged_file, lock, new_folder, open_table, pool_folder, write_pointer
 
 # Raise it when the same raw bytes and settings would give other rows than before.
 POOL_VERSION = 1
+FORMAT = "poolmix pool 1"  # of the manifest
 LINES = "lines.arrow"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _LINE = pa.schema([("line", pa.large_string())])
+# Where the bytes came from changes no row; a bundle's manifest says it, a pool may serve many places.
+_ORIGIN = ("path", "hub", "revision", "files", "licence", "card")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,24 @@ class Pool:
     def refused(self) -> pl.DataFrame:
         """The quarantined rows, with REFUSED_COLUMNS."""
         return read_quarantine(self.folder)
+
+
+def open_pool(name: str, pools: Path) -> Pool:
+    """The newest pool of a source, or one by NAME/FINGERPRINT. Raises: StoreError if there is none."""
+    folder = pools / name if (pools / name / "manifest.json").is_file() else pool_folder(name, pools)
+    manifest = _manifest(folder)
+    if manifest is None:
+        raise StoreError(f"pool {name}", f"{folder} is no pool of this version ({FORMAT})", "run `python -m pipeline build`")
+    return Pool(manifest["name"], folder, manifest, made=False)
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """What `manifest.json` says, or None if it is not that of a pool of this version."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
 def read_quarantine(folder: Path) -> pl.DataFrame:
@@ -100,20 +123,21 @@ def raw_files(source: Source) -> tuple[list[RawFile], str | None]:
 
 def fingerprint(source: Source, inputs: Sequence[dict[str, Any]], max_chars: int) -> str:
     """16 hex digits over everything that the pool's content depends on."""
-    settings = dataclasses.asdict(source)
-    for name in ("path", "hub", "revision", "files", "licence", "card"):  # where the bytes came from does not change them
-        del settings[name]
-    what = [POOL_VERSION, settings, [(file["path"], file["xxh3_128"]) for file in inputs], max_chars]
+    what = [POOL_VERSION, _settings(source), [(file["path"], file["xxh3_128"]) for file in inputs], max_chars]
     return xxhash.xxh3_64_hexdigest(json.dumps(what, sort_keys=True, ensure_ascii=False).encode())
+
+
+def _settings(source: Source) -> dict[str, Any]:
+    """The settings of a source that the rows depend on."""
+    return {name: value for name, value in dataclasses.asdict(source).items() if name not in _ORIGIN}
 
 
 def _open(name: str, folder: Path, made: bool = False) -> Pool | None:
     """The pool in a folder, or None where there is none or one of its files is not as it was written."""
-    path = folder / "manifest.json"
-    if not path.is_file():
+    manifest = _manifest(folder)
+    if manifest is None or damaged_file(folder, manifest["files"]):
         return None
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    return None if damaged_file(folder, manifest["files"]) else Pool(name, folder, manifest, made)
+    return Pool(name, folder, manifest, made)
 
 
 @dataclass(frozen=True)
@@ -137,14 +161,15 @@ def _make(source: Source, file: str, block: Block, max_chars: int) -> _Made:
     refused = _refused(source.name, file, block, drafts)
     if len(drafts.rows) == 0:
         return _Made(columns, raw_rows, refused, drafts.counts, None, None)
-    return _Made(columns, raw_rows, refused, drafts.counts, *pool_rows(drafts, source.name, list(source.tags), block.record))
+    rows, lines = pool_rows(drafts, source.name, list(source.tags), block.record)
+    return _Made(columns, raw_rows, refused, drafts.counts, rows, lines)
 
 
-def in_order(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`work` on each item, as many at a time as Polars has threads; results in the order of the items."""
     workers = pl.thread_pool_size()
     with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Any]] = deque()
+        ahead: deque[Future[Result]] = deque()
         for item in items:
             ahead.append(pool.submit(work, item))
             if len(ahead) > workers:
@@ -162,7 +187,7 @@ def _write(target: Folder, source: Source, files: Sequence[RawFile], inputs: Seq
     columns: dict[str, None] = {}
     with target.dataset("", POOL) as rows, target.open(LINES) as stream, pa.ipc.new_stream(
             pa.PythonFile(stream, mode="w"), _LINE) as lines:
-        for made in in_order(lambda item: _make(source, *item, max_chars), blocks):
+        for made in in_order(lambda item: _make(source, item[0], item[1], max_chars), blocks):
             columns |= dict.fromkeys(made.columns)
             refused.append(made.refused)
             counts.update(made.counts)
@@ -176,7 +201,7 @@ def _write(target: Folder, source: Source, files: Sequence[RawFile], inputs: Seq
     _require_columns(source, list(columns), quarantine, raw_rows)
     target.write_text("quarantine.jsonl", quarantine.write_ndjson())
     target.write_json("manifest.json", {
-        "format": "poolmix pool 1", "name": source.name, "fingerprint": address, "settings": dataclasses.asdict(source),
+        "format": FORMAT, "name": source.name, "fingerprint": address, "settings": _settings(source),
         "inputs": list(inputs), "raw_rows": raw_rows, "rows": kept,
         "quarantined": dict(sorted(Counter(quarantine["reason"].to_list()).items())),
         "counts": dict(sorted(counts.items())), "files": dict(target.files),

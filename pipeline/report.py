@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import polars as pl
@@ -59,14 +60,27 @@ def mix_lines(mix: Mix, plan: Plan, available: Mapping[str, int]) -> list[str]:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 0) -> list[str]:
     """Aligned text: the first column to the left, the others to the right."""
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-    return [" " * indent + "  ".join(
-        cell.ljust(width) if k == 0 else cell.rjust(width)
-        for k, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in [head, *rows]]
+    widths = [max(columns_wide(row[k]) for row in [head, *rows]) for k in range(len(head))]
+    lines: list[str] = []
+    for row in [head, *rows]:
+        blanks = [" " * (width - columns_wide(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = [row[0] + blanks[0], *(blank + cell for blank, cell in zip(blanks[1:], row[1:], strict=True))]
+        lines.append(" " * indent + "  ".join(cells).rstrip())
+    return lines
+
+
+def columns_wide(text: str) -> int:
+    """How many columns of a terminal the text takes: Chinese and emoji two a sign, combining signs and joiners none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.category(sign) in ("Mn", "Me", "Cf") else 1 + (unicodedata.east_asian_width(sign) in "WF")
+        for sign in text
+    )
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Callable[[int], None]]:
+def progress(title: str) -> Generator[Callable[[int], None]]:
     """A counter of rows on stderr, from the second second on, and only on a terminal."""
     if not sys.stderr.isatty():
         yield lambda done: None
@@ -74,4 +88,8 @@ def progress(title: str) -> Iterator[Callable[[int], None]]:
     from tqdm import tqdm
 
     with tqdm(desc=title, unit=" rows", unit_scale=True, delay=2, leave=False) as bar:
-        yield lambda done: bool(bar.update(done - bar.n)) and None
+
+        def advance(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield advance

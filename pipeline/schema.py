@@ -56,7 +56,7 @@ MESSAGE = _message(pa.string())
 POOL = _rows(pa.string())
 BUNDLE = _rows(_JSON).append(pa.field("epoch", pa.int32()))
 
-TURN_COLUMNS: dict[str, Any] = {
+TURN_COLUMNS = pl.Schema({
     "i": pl.UInt32,  # position of the row in its block
     "role": pl.String,
     "content": pl.String,
@@ -65,18 +65,18 @@ TURN_COLUMNS: dict[str, Any] = {
     "tool_call_id": pl.String,
     "name": pl.String,
     "weight": pl.Float64,
-}
+})
 
-ROW_COLUMNS: dict[str, Any] = {
+ROW_COLUMNS = pl.Schema({
     "i": pl.UInt32,
     "tags": pl.List(pl.String),
     "tools": pl.String,
     "answer": pl.String,
     "meta": pl.String,
-}
+})
 
 # A refused row: where it stood, why, and what it looked like (the first 200 characters).
-REFUSED_COLUMNS: dict[str, Any] = {
+REFUSED_COLUMNS = pl.Schema({
     "source": pl.String,
     "row": pl.Int64,
     "file": pl.String,
@@ -84,7 +84,7 @@ REFUSED_COLUMNS: dict[str, Any] = {
     "reason": pl.String,
     "detail": pl.String,
     "text": pl.String,
-}
+})
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,7 +76,7 @@ class Folder:
         self.files: dict[str, dict[str, Any]] = {}
 
     @contextmanager
-    def open(self, name: str) -> Iterator[_DigestWriter]:
+    def open(self, name: str) -> Generator[_DigestWriter]:
         """A new file in the folder, synced when closed."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ class Folder:
         self.write_text(name, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
     @contextmanager
-    def dataset(self, name: str, schema: pa.Schema) -> Iterator[pa.RecordBatchWriter]:
+    def dataset(self, name: str, schema: pa.Schema) -> Generator[pa.ipc.RecordBatchStreamWriter]:
         """A split as `datasets.save_to_disk` lays it out, in the subfolder `name` ("" for the folder itself)."""
         prefix = f"{name}/" if name else ""
         with self.open(prefix + DATA) as stream, pa.ipc.new_stream(
@@ -112,7 +112,7 @@ class Folder:
 
 
 @contextmanager
-def new_folder(target: Path, keep_cached: bool = False) -> Iterator[Folder]:
+def new_folder(target: Path, keep_cached: bool = False) -> Generator[Folder]:
     """A folder that appears at `target` when the block ends without an error, and leaves no trace otherwise.
 
     Hold `lock` for the target: what an earlier, killed process left half-written beside it is removed here.
@@ -169,7 +169,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def lock(pools: Path, target: Path) -> Iterator[None]:
+def lock(pools: Path, target: Path) -> Generator[None]:
     """Only one process at a time writes `target`; a dead process holds nothing."""
     folder = pools / ".locks"
     folder.mkdir(parents=True, exist_ok=True)

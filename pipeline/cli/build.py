@@ -1,20 +1,22 @@
-"""Make a bundle: read the raw files, clean and deduplicate, set validation aside, mix, write.
+r"""Make a bundle: read the raw files, clean and deduplicate, set validation aside, mix, write.
 
 Examples:
   python -m pipeline build mix=math_heavy
   python -m pipeline build mix=math_heavy mix.weights.cmath=6 mix.total_rows=20000
   python -m pipeline build -m mix=math_heavy,chat_heavy seed=1,2
   python -m pipeline build mix=balanced sources.alpaca.path=my_rows.json out=bundles/mine
-  python -m pipeline build mix=custom '+sources.mine={path: f.csv, shape: columns, columns: {user: q, assistant: a}}' +mix.weights.mine=1
+  python -m pipeline build mix=balanced +mix.weights.tools=0.5
+  python -m pipeline build mix=custom +mix.weights.mine=1 \
+      '+sources.mine={path: f.csv, shape: columns, columns: {user: q, assistant: a}}'
 
 Often used:
-  mix.weights.SOURCE=W     how much of a source, relative to the others (0: none in training)
-  mix.total_rows=N         how many training rows
-  corpus=samples|hub       the sample data of the project, or the public data sets
-  sources.NAME.path=FILE   a file, a glob or a folder for one source
-  split.valid_ratio=R      share of each source set aside for validation
+  mix.weights.NAME=W             how much of a source, relative to the others (0: none in training)
+  +mix.weights.NAME=W            one more source: a file of conf/source or your own (--config-dir)
+  mix.total_rows=N               how many training rows
+  corpus=samples|hub             the sample data of the project, or the public data sets
+  sources.NAME.path=FILE         a file, a glob or a folder for one source
+  split.valid_ratio=R            share of each source set aside for validation
   split.validation_from=BUNDLE   the validation rows of an earlier bundle, for a series of experiments
-  seed=N  out=DIR  paths.pools=DIR  paths.bundles=DIR
 
 The last line printed is the bundle's folder.
 """

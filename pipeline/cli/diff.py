@@ -1,12 +1,11 @@
-"""Show what differs between two bundles: settings, training rows per source, and whether validation is the same.
+"""Show what differs between two bundles: settings, training rows per source, validation.
 
 Examples:
   python -m pipeline diff a=math_heavy-1a2b3c4d b=chat_heavy-5e6f7a8b
   python -m pipeline diff a=bundles/one b=bundles/two examples=10
-  python -m pipeline diff a=math_heavy-1a2b3c4d            (b=latest)
 
-Rows are the same where source and key are, so bundles built from other copies of the raw files compare well.
-The exit status is 0 whether or not they differ.
+Without b= the other bundle is the one built last. Rows are the same where source and key are, so bundles
+built from other copies of the raw files compare well. The exit status is 0 whether or not they differ.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from pipeline.cli.front import Job
 
 
-def run(config: dict[str, Any], job: Job) -> None:
+def run(config: dict[str, Any], _job: Job) -> None:
     """Print the difference."""
     import polars as pl
 
@@ -43,7 +42,8 @@ def run(config: dict[str, Any], job: Job) -> None:
     if found.same_validation:
         print("\nvalidation: the same rows in the same order")
     else:
-        print(f"\nvalidation: differs ({found.validation_only_a:,} rows only in a, {found.validation_only_b:,} only in b)")
+        only = f"{found.validation_only_a:,} rows only in a, {found.validation_only_b:,} only in b"
+        print(f"\nvalidation: differs ({only})")
 
 
 def _short(value: Any) -> str:

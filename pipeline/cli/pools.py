@@ -1,19 +1,21 @@
-"""List the pools: the normalized rows of each source, kept for every mix. Or make them, or remove old ones.
+"""List the pools, the normalized rows of each source, kept for every mix; make them, or remove old ones.
 
 Examples:
   python -m pipeline pools
   python -m pipeline pools make=true mix=math_heavy
   python -m pipeline pools make=true corpus=hub sources.alpaca.path=my_rows.json
-  python -m pipeline pools make=true mix=custom '+sources.mine={path: f.csv, shape: alpaca, tags: [law]}'
+  python -m pipeline pools make=true mix=custom '+sources.mine={path: f.csv, shape: alpaca}'
   python -m pipeline pools prune=true
 
 Often used:
-  make=true          read and normalize the sources of the mix (the first stage of a build); weights do not matter
-  prune=true         remove what is not the newest pool of its source. Bundles stay whole; a pool that is needed
-                     again is made again from the raw files
-  paths.pools=DIR    the folder with the pools
+  make=true         read and normalize the sources of the mix, the first stage of a build: the groups and
+                    settings of a build work with it only, and weights do not matter
+  prune=true        remove what is not the newest pool of its source. Bundles stay whole; a pool that is
+                    needed again is made again from the raw files
+  paths.pools=DIR   the folder with the pools
 
-The newest pool of a source, the one last made or used, has a star. The last line printed is the pools' folder.
+The newest pool of a source, the one last made or used, has a star. The last line printed is the
+pools' folder.
 """
 
 from __future__ import annotations
@@ -80,11 +82,10 @@ def run(config: dict[str, Any], job: Job) -> None:
 
 
 def _make(config: dict[str, Any]) -> None:
-    threads = config.get("threads")
-    if isinstance(threads, int):  # Polars reads it when it is first imported
-        os.environ["POLARS_MAX_THREADS"] = str(threads)
+    from pipeline.cli import prepare_libraries, root
+
+    prepare_libraries(config.get("threads"))
     from pipeline.build import make_pools
-    from pipeline.cli import root
     from pipeline.settings import read_build
 
     mix: dict[str, Any] = config.get("mix") or {}
@@ -94,13 +95,15 @@ def _make(config: dict[str, Any]) -> None:
 
 def _entries(pools: Path) -> Iterator[_Entry]:
     """The pools by name, the newest of each source first, then the youngest. Other folders are passed over."""
+    from pipeline.pool import FORMAT
+
     for source in sorted(pools.iterdir()) if pools.is_dir() else []:
         newest = _newest(source)
         manifests = {path.parent: _manifest(path) for path in source.glob("*/manifest.json")}
         found = [
             _Entry(folder, folder.name == newest, _size(folder), manifest)
             for folder, manifest in manifests.items()
-            if manifest.get("format") == "poolmix pool 1" and manifest.get("fingerprint") == folder.name
+            if manifest.get("format") == FORMAT and manifest.get("fingerprint") == folder.name
         ]
         yield from sorted(found, key=lambda entry: (not entry.newest, -_made(entry.folder), entry.folder.name))
 

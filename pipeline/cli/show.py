@@ -9,12 +9,13 @@ Examples:
   python -m pipeline show tag=tool format=json | jq .messages
 
 Often used:
-  n=N  rows=train|validation  sources=NAME  tag=NAME   which rows: the first N, in the order of training
-  id=SOURCE:ROW        one raw row, wherever it went: train, validation, quarantine, a copy of another, not drawn;
-                       with its raw record while the raw files are there
-  quarantine=true      the refused rows with reason, file and line; reason=NAME shows those of one reason
-  pool=NAME            rows of the newest pool of a source instead of a bundle
-  format=text|json     json: one object a line
+  n=N               the first N rows, in the order of training (rows=validation: in that of validation)
+  sources=NAME      only those of a source; tag=NAME only those with a tag
+  id=SOURCE:ROW     one raw row, wherever it went: train, validation, quarantine, a copy of another, not
+                    drawn; with its raw record while the raw files are there
+  quarantine=true   the refused rows with reason, file and line; reason=NAME those of one reason
+  pool=NAME         rows of the newest pool of a source instead of a bundle
+  format=json       one object a line
 
 Control characters of the data are spelt out (\\x1b). Colours only on a terminal, and not with NO_COLOR.
 """
@@ -54,9 +55,9 @@ class _Asked:
 def run(config: dict[str, Any], _job: Job) -> None:
     """Print what was asked for."""
     from pipeline.manifest import open_bundle
-    from pipeline.pool import read_quarantine
+    from pipeline.pool import open_pool, read_quarantine
     from pipeline.settings import bundle_setting
-    from pipeline.show import first_rows, open_pool, refuse_both, refused_rows, require_source
+    from pipeline.show import first_rows, refuse_both, refused_rows, require_source
     from pipeline.store import DATA, open_table
 
     asked = _read(config)
@@ -136,7 +137,8 @@ def _print_all(folder: Path, what: str, of: int, rows: Sequence[Mapping[str, Any
 def _print_found(place: Any, id: str, asked: _Asked) -> None:
     from pipeline.cli import root
     from pipeline.pool import Pool
-    from pipeline.show import find_in_bundle, find_in_pool, json_line, visible
+    from pipeline.provenance import find_in_bundle, find_in_pool
+    from pipeline.show import json_line, visible
 
     found = find_in_pool(place, id) if isinstance(place, Pool) else find_in_bundle(place, asked.pools, id, root())
     if asked.json:

@@ -1,4 +1,4 @@
-"""Count what is in a bundle or pool: what became of the raw rows, lengths, turns, tags, repeats, several answers.
+"""Count what is in a bundle or pool: the fate of raw rows, lengths, turns, tags, repeats, several answers.
 
 Examples:
   python -m pipeline stats
@@ -7,13 +7,13 @@ Examples:
   python -m pipeline stats format=json | jq .sources.cmath.unique
 
 Often used:
-  bundle=PATH|NAME|latest   the bundle
-  pool=NAME                 the newest pool of a source instead
-  examples=N                so many of the prompts that have several different answers
-  format=table|json         json: one object on one line
+  bundle=PATH   the bundle: a folder, a name below paths.bundles, or latest
+  pool=NAME     the newest pool of a source instead
+  examples=N    list so many of the prompts that have several different answers
+  format=json   one object on one line
 
-Lengths are in characters (Unicode code points) of content, reasoning and tool calls: the answer is the last
-message, the prompt everything before it. Repeated rows count as often as they are used.
+Lengths are in characters (Unicode code points) of content, reasoning and tool calls: the answer is
+the last message, the prompt everything before it. Repeated rows count as often as they are used.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def run(config: dict[str, Any], _job: Job) -> None:
     """Print the counts."""
     from pipeline.errors import ConfigErrors, PoolmixError
     from pipeline.manifest import open_bundle
+    from pipeline.pool import open_pool
     from pipeline.settings import Settings, bundle_setting, is_text, read_paths, whole_setting
-    from pipeline.show import json_line, open_pool, refuse_both
+    from pipeline.show import json_line, refuse_both
     from pipeline.stats import bundle_statistics, pool_statistics
 
     errors: list[PoolmixError] = []
@@ -98,14 +99,17 @@ def _sources(sources: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def _reasons(sources: Mapping[str, Any]) -> Iterator[str]:
+    from pipeline.report import columns_wide
+
     refused = {name: entry["quarantined"] for name, entry in sources.items() if entry["quarantined"]}
     if not refused:
         return
     yield ""
     yield "Quarantined"
-    width = max(map(len, refused))
+    width = max(map(columns_wide, refused))
     for name, reasons in refused.items():
-        yield f"  {name:<{width}}  {' · '.join(f'{reason} {count:,}' for reason, count in sorted(reasons.items()))}"
+        counts = " · ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+        yield f"  {name}{' ' * (width - columns_wide(name))}  {counts}"
 
 
 def _mix(sources: Mapping[str, Any], uses: Mapping[str, Mapping[int, int]]) -> tuple[list[str], list[list[str]]]:

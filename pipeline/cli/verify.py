@@ -1,4 +1,4 @@
-"""Prove that a bundle keeps its promises, from its files alone: bytes, keys, no leakage, exact quotas, sums.
+"""Prove a bundle's promises from its files alone: bytes, keys, no leakage, exact quotas, sums.
 
 Examples:
   python -m pipeline verify
@@ -17,7 +17,7 @@ from pipeline.cli.front import Job
 _SHOWN = 5
 
 
-def run(config: dict[str, Any], job: Job) -> int:
+def run(config: dict[str, Any], _job: Job) -> int:
     """Print each check with what was found; returns 3 if any fails, else 0."""
     from pipeline.manifest import open_bundle
     from pipeline.settings import bundle_setting

@@ -69,7 +69,8 @@ def block_of(rows: Sequence[tuple[int, int, dict[str, bytes]]], refused: Sequenc
             columns[name] = pl.Series(name, [_canonical(text) for text in texts], dtype=pl.String)
             json_columns.add(name)
     numbers = np.array([(record, line) for record, line, _ in rows], np.int64).reshape(-1, 2)
-    return Block(pl.DataFrame(columns or None, height=len(rows)), numbers[:, 0], numbers[:, 1], frozenset(json_columns), refused)
+    frame = pl.DataFrame(columns or None, height=len(rows))
+    return Block(frame, numbers[:, 0], numbers[:, 1], frozenset(json_columns), refused)
 
 
 def _plain(text: bytes | None) -> str | None:

@@ -35,18 +35,22 @@ def read_csv(stream: BinaryIO, where: str, delimiter: str) -> Iterator[Block]:
             line += body.count(b"\n", 0, used)
             body = body[used:]
         if body and names is not None:
-            block = _fast(body, names, record, line, delimiter) or _one_by_one(body, names, record, line, delimiter)
+            block, used = _fast(body, names, record, line, delimiter), len(body)
+            if block is None:
+                block, used = _one_by_one(body, names, record, line, delimiter, last=not chunk)
             yield block
             record += len(block.record) + len(block.refused)
-            line += body.count(b"\n")
+            line += body.count(b"\n", 0, used)
+            cut -= len(body) - used
         rest = data[cut:]
         chunk = stream.read(BLOCK_BYTES) if chunk else b""
 
 
 def _record_end(data: bytes) -> int:
-    """The end of the last whole record: after a line break with an even number of quotes before it.
+    """The end of the last whole record, as a guess: after a line break with an even number of quotes before it.
 
-    Where quotes are so broken that none is found within a record's longest length, the last line break.
+    A quote in the middle of an unquoted cell makes the guess wrong; then the last record is read again. Where
+    quotes are so broken that there is no such place within a record's longest length: the last line break.
     """
     odd = data.count(b'"') % 2
     cut = len(data)
@@ -59,7 +63,8 @@ def _record_end(data: bytes) -> int:
 
 
 def _header(data: bytes, where: str, delimiter: str) -> tuple[list[str], int]:
-    reader = csv.reader(io.StringIO(data[:MAX_RECORD_BYTES].decode("utf-8", "replace"), newline="\n"), delimiter=delimiter)
+    text = io.StringIO(data[:MAX_RECORD_BYTES].decode("utf-8", "replace"), newline="\n")
+    reader = csv.reader(text, delimiter=delimiter)
     try:
         names = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
@@ -83,7 +88,8 @@ def _fast(data: bytes, names: list[str], record: int, line: int, delimiter: str)
         table = pa_csv.read_csv(pa.BufferReader(data), read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid:
         return None
-    frame = pl.DataFrame({name: pl.Series(pl.from_arrow(cells)) for name, cells in zip(names, table.columns, strict=True)})
+    frame = pl.DataFrame({name: pl.Series(pl.from_arrow(cells))
+                          for name, cells in zip(names, table.columns, strict=True)})
     breaks = frame.select(pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True))).to_series()
     ends = np.cumsum(breaks.to_numpy(), dtype=np.int64)
     lines = line + np.arange(len(frame)) + np.append(0, ends[:-1])
@@ -105,8 +111,11 @@ def _blank_rows(frame: pl.DataFrame) -> bool:
     return bool(frame.select(pl.all_horizontal(pl.all() == "").any()).item())
 
 
-def _one_by_one(data: bytes, names: list[str], record: int, line: int, delimiter: str) -> Block:
+def _one_by_one(data: bytes, names: list[str], record: int, line: int, delimiter: str, last: bool) -> tuple[Block, int]:
+    """The block row by row, and how many bytes it took: a record that does not end waits for what follows,
+    unless this is the `last` block."""
     lines = _Lines(data)
+    used = len(data)
     reader = csv.reader(lines, delimiter=delimiter)
     rows: list[list[str]] = []
     places: list[tuple[int, int]] = []
@@ -121,6 +130,9 @@ def _one_by_one(data: bytes, names: list[str], record: int, line: int, delimiter
         except csv.Error as error:
             bad = "bad_csv", str(error)
         else:
+            if lines.ended and not last:
+                used -= len("".join(lines.taken).encode("utf-8", "surrogateescape"))
+                break
             bad = ("bad_csv", "a quote is never closed") if lines.ended else _fault(cells, names)
             if not bad and cells:
                 rows.append(cells)
@@ -130,7 +142,7 @@ def _one_by_one(data: bytes, names: list[str], record: int, line: int, delimiter
             refused.append(Refused(number, here, *bad, shown))
     frame = pl.DataFrame({name: pl.Series([row[k] for row in rows], dtype=pl.String) for k, name in enumerate(names)})
     numbers = np.array(places, np.int64).reshape(-1, 2)
-    return Block(frame, numbers[:, 0], numbers[:, 1], refused=refused)
+    return Block(frame, numbers[:, 0], numbers[:, 1], refused=refused), used
 
 
 class _Lines:

@@ -16,7 +16,7 @@ from pipeline.keys import json_object, quoted
 from pipeline.schema import ROW_COLUMNS, TURN_COLUMNS
 from pipeline.sources.block import Block
 
-REFUSAL = {"i": pl.UInt32, "reason": pl.String, "detail": pl.String}
+REFUSAL = pl.Schema({"i": pl.UInt32, "reason": pl.String, "detail": pl.String})
 
 
 @dataclass(frozen=True)

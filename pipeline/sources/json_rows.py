@@ -26,8 +26,8 @@ _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _GAP = re.compile(r"[ \t\r\n,]*")
 _FIRST_KEY = re.compile(r'[^\[]*\[[ \t\r\n]*\{[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 _NEXT_OBJECT = r",(?=[ \t\r\n]*\{{[ \t\r\n]*{})"
-# A key spelled with an escape: `"\u0061":` is the key `a`.
-_ESCAPED_KEY = re.compile(rb'\\u[^"]*"[ \t\r\n]*:')
+# A key (or a text in a list) spelled with an escape: `{"\u0061":` is the key `a`.
+_ESCAPED_KEY = re.compile(rb'[{,][ \t\r\n]*"[^"\\]*\\')
 
 
 def read_json(stream: BinaryIO) -> Iterator[Block]:
@@ -75,9 +75,10 @@ def _array(data: bytes) -> Iterator[Block]:
     """An array of objects; the file is held in memory as a whole, the rows block by block."""
     try:
         elements: Sequence[Any] = _ARRAY.decode(data)
-        closed = True
+        valid = closed = True
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         elements, closed = _scan_array(data)
+        valid = False
     record, line, position = 0, 1, 0
     for first, last in _groups(elements):
         group = [bytes(element) for element in elements[first:last]]
@@ -87,9 +88,9 @@ def _array(data: bytes) -> Iterator[Block]:
             numbers[k] = line + data.count(b"\n", position, start)
             position = start + len(element)
             line = int(numbers[k]) + element.count(b"\n")
-        # a line break inside a record is white space, since JSON strings cannot hold one
-        flat = [element.replace(b"\n", b" ").replace(b"\r", b" ") for element in group]
-        yield _fast(b"\n".join(flat), record, numbers) or _one_by_one(group, record, numbers)
+        # in valid JSON a line break inside a record is white space: a string cannot hold one
+        flat = [element.replace(b"\n", b" ").replace(b"\r", b" ") for element in group] if valid else []
+        yield (_fast(b"\n".join(flat), record, numbers) if valid else None) or _one_by_one(group, record, numbers)
         record += len(group)
     if not closed:
         yield block_of([], [Refused(record, line, "bad_json", "the array breaks off here", "")])
@@ -206,7 +207,8 @@ def _object(data: bytes) -> dict[str, bytes]:
     try:
         data.decode("utf-8")
         values = {name: bytes(raw) for name, raw in _OBJECT.decode(data).items()}
-        if _ESCAPED_KEY.search(data) or any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
+        escaped = (b"\\u" in data or b"\\/" in data) and _ESCAPED_KEY.search(data)
+        if escaped or any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
             _refuse_duplicate_keys(data)
     except UnicodeDecodeError as error:
         raise BadRecord("bad_utf8", f"byte 0x{data[error.start]:02x} at position {error.start}") from error

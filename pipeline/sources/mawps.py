@@ -39,7 +39,7 @@ def adapt_mawps(block: Block, source: Source) -> Drafts:
 def _filled(texts: pl.Series, numbers: pl.Series) -> pl.Series:
     """Each text with placeholder k replaced by its row's k-th number, written as a person would."""
     frame = pl.DataFrame({"text": texts, "numbers": numbers})
-    for k in range(int(numbers.list.len().max() or 0)):
+    for k in range(max(numbers.list.len().to_list(), default=0)):
         number = written(frame["numbers"].list.get(k, null_on_oob=True))
         number = number.str.replace_all("$", "$$", literal=True)  # "$" refers to a group where it replaces
         frame = frame.with_columns(number.alias("number"))

@@ -8,7 +8,7 @@ import msgspec
 import polars as pl
 
 from pipeline.schema import TURN_COLUMNS
-from pipeline.sources.block import BadRecord, Block
+from pipeline.sources.block import BadRecord, Block, beginning
 from pipeline.sources.drafts import Cells, Drafts
 from pipeline.sources.settings import Source
 
@@ -109,7 +109,7 @@ def _arguments(data: bytes) -> bytes:
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadRecord("wrong_type", f"tool call arguments are not JSON ({error})") from error
     if data[:1] != b"{":
-        raise BadRecord("wrong_type", f"tool call arguments must be an object, not {data[:40].decode('utf-8', 'replace')}")
+        raise BadRecord("wrong_type", f"tool call arguments must be an object, not {beginning(data)[:40]}")
     return data
 
 

@@ -53,7 +53,8 @@ def _read(source: str, file: RawFile, delimiter: str | None) -> Iterator[Block]:
             raise SourceError(f"{where}, {file.name}", "the file is UTF-16", "write it as UTF-8 (iconv -t UTF-8)")
         with file.open() as stream:
             if file.format == "csv":
-                separator = delimiter or ("\t" if ".tsv" in file.path.name.lower() else ",")
+                tabs = ".tsv" in (suffix.lower() for suffix in file.path.suffixes)
+                separator = delimiter or ("\t" if tabs else ",")
                 yield from read_csv(stream, f"{where}, {file.name}", separator)
             else:
                 yield from read_json(stream)

@@ -13,7 +13,7 @@ from pipeline.normalize import REASONS, clean_text, normalize
 from pipeline.schema import ROW_COLUMNS, TURN_COLUMNS
 from pipeline.sources.drafts import REFUSAL, Drafts
 
-quick = settings(max_examples=200, deadline=None)
+quick = settings(max_examples=120, deadline=None)
 
 
 def reference(text: str) -> str:
@@ -141,7 +141,7 @@ alternating = st.lists(
 conversations = st.tuples(alternating, st.lists(turn, max_size=5)).map(lambda parts: parts[0] + parts[1])
 
 
-@settings(quick, max_examples=500)
+@settings(quick, max_examples=250)
 @given(st.lists(conversations, min_size=1, max_size=8), st.sampled_from([10, 100]))
 def test_roles_are_checked_like_the_state_machine_says(rows: list[list[dict[str, Any]]], max_chars: int) -> None:
     done = normalize(drafts_of(rows), max_chars)

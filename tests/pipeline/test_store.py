@@ -51,23 +51,33 @@ def test_a_folder_appears_whole(tmp_path: Path, name: str) -> None:
     assert (tmp_path / "deep" / name / "in" / "b.txt").read_text() == "xx"
 
 
+def write_and_fail(target: Path, error: type[BaseException]) -> None:
+    with new_folder(target) as folder:
+        folder.write_text("a.txt", "new")
+        raise error
+
+
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_leaves_no_trace(tmp_path: Path, before: bool, error: type[BaseException]) -> None:
     if before:
         write(tmp_path / "x", "old")
     found = everything(tmp_path)
-    with pytest.raises(error), new_folder(tmp_path / "x") as folder:
-        folder.write_text("a.txt", "new")
-        raise error
+    with pytest.raises(error):
+        write_and_fail(tmp_path / "x", error)
     assert everything(tmp_path) == found
     assert not before or (tmp_path / "x" / "a.txt").read_text() == "old"
 
 
-def test_an_error_while_a_file_is_written_leaves_no_trace(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="stop"), new_folder(tmp_path / "x") as folder, folder.open("a") as stream:
+def write_half(target: Path) -> None:
+    with new_folder(target) as folder, folder.open("a") as stream:
         stream.write(b"half")
         raise ValueError("stop")
+
+
+def test_an_error_while_a_file_is_written_leaves_no_trace(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stop"):
+        write_half(tmp_path / "x")
     assert everything(tmp_path) == []
 
 

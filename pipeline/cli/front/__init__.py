@@ -46,11 +46,12 @@ def _report(error: PoolmixError) -> int:
 
 
 def _closed_pipe(error: BrokenPipeError) -> int:
-    """End quietly where the reader of stdout went away; another broken pipe is a bug."""
-    stdout = select.poll()
-    stdout.register(sys.stdout.fileno(), 0)
-    if not stdout.poll(0):
-        raise error
+    """End quietly where the reader of stdout went away; another broken pipe is a bug, where one can tell."""
+    if hasattr(select, "poll"):  # not on Windows
+        stdout = select.poll()
+        stdout.register(sys.stdout.fileno(), 0)
+        if not stdout.poll(0):
+            raise error
     # What is left in the buffer would raise once more when Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141

@@ -10,14 +10,14 @@ from typing import Any
 from pipeline.errors import ConfigError, ConfigErrors, known_names
 
 HELP = """\
-  -m, --multirun             one job for each of the values between commas: mix=math_heavy,chat_heavy
-  -c, --cfg job|hydra|all    print the configuration instead of running; --resolve fills in ${…},
-                             -p, --package KEY prints that part of it only
-  -i, --info [TOPIC]         what Hydra knows: all, config, defaults, defaults-tree, plugins, searchpath
-  -cd, --config-dir DIR      a folder with configuration files of your own: DIR/mix/NAME.yaml, …
-  -cn, --config-name NAME    another primary configuration
-  -h, --help                 this text
-      --version              the version"""
+  -m, --multirun           run once for each of the values between commas: KEY=A,B
+  -c, --cfg job|hydra|all  print the configuration instead of running; --resolve fills in ${…},
+                           -p, --package KEY prints that part of it only
+  -i, --info [TOPIC]       print all, config, defaults, defaults-tree, plugins or searchpath
+  -cd, --config-dir DIR    a folder with configuration files of your own: DIR/mix/NAME.yaml, …
+  -cn, --config-name NAME  another primary configuration
+  -h, --help               this text
+      --version            the version"""
 
 _SWITCHES = {
     **dict.fromkeys(("-m", "--multirun"), "multirun"),

@@ -9,6 +9,9 @@ from pathlib import Path
 _DEFAULT = re.compile(r"\s*-\s*(?:override\s+|optional\s+)*/?([\w/-]+)(?:@[\w.]+)?\s*:\s*([^#\n]*)#?(.*)")
 
 
+_BASE = re.compile(r"\s*-\s*/?([\w-]+)\s*(?:#.*)?")
+
+
 def find_groups(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:
     """Group → option → file, by name. A name in an earlier folder hides the later one, as in Hydra."""
     found: dict[str, dict[str, Path]] = {}
@@ -31,8 +34,17 @@ def first_comment(file: Path) -> str:
     return ""
 
 
+def bases(primary: Path) -> list[Path]:
+    """The primary config and those that it builds on (`- build` in its defaults list), itself first."""
+    if not primary.is_file():
+        return []
+    lines = top_level_blocks(primary).get("defaults", "").splitlines()
+    names = [match[1] for line in lines if (match := _BASE.fullmatch(line)) and match[1] != "_self_"]
+    return [primary, *(file for name in names for file in bases(primary.with_name(f"{name}.yaml")))]
+
+
 def default_options(primary: Path) -> dict[str, tuple[str, str]]:
-    """Group → chosen option and the comment behind it, from the defaults list of a primary config."""
+    """Group → chosen option and the comment behind it, from the defaults list of one primary config."""
     blocks = top_level_blocks(primary)
     matches = map(_DEFAULT.match, blocks.get("defaults", "").splitlines())
     return {match[1]: (match[2].strip(), match[3].strip()) for match in matches if match}
@@ -41,13 +53,14 @@ def default_options(primary: Path) -> dict[str, tuple[str, str]]:
 def top_level_blocks(primary: Path) -> dict[str, str]:
     """Top-level key → its text with the comments above it, in the order of the file.
 
-    The comment that opens the file, up to the first empty line or key, belongs to the whole file
-    unless nothing but a key follows it directly.
+    The first line, a comment, is the command of the whole file, as is what stands between it and an empty line.
     """
     blocks: dict[str, str] = {}
     above: list[str] = []
     key = ""
-    for line in primary.read_text("utf-8").splitlines():
+    for number, line in enumerate(primary.read_text("utf-8").splitlines()):
+        if number == 0 and line.startswith("#"):
+            continue
         if match := re.match(r"([\w-]+)\s*:", line):
             key = match[1]
             blocks[key] = "\n".join([*above, line])

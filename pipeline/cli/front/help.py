@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.cli.front.flags import HELP
-from pipeline.cli.front.groups import default_options, find_groups, first_comment, top_level_blocks
+from pipeline.cli.front.groups import bases, default_options, find_groups, first_comment, top_level_blocks
 from pipeline.cli.front.program import Program, Verb
 
+_WIDTH = 100  # columns
 _SYNTAX = """\
-KEY=VALUE sets what is there, +KEY=VALUE adds a key, ++KEY=VALUE does either, ~KEY takes it away; GROUP=OPTION
-takes another file of a group. Lists are [a, b], dicts {a: 1, b: x}; any other text (spaces, commas, brackets,
-中文) needs no quotes beyond the shell's. Of Hydra's own settings only hydra.verbose=true can be given."""
+KEY=VALUE sets what is there, +KEY=VALUE adds a key, ++KEY=VALUE does either, ~KEY takes it away.
+Lists are [a, b], dicts {a: 1, b: x}; any other text (spaces, commas, brackets, 中文) needs no quotes
+beyond the shell's. hydra.verbose=true logs more."""
 
 
 def overview(program: Program) -> str:
-    """The verbs and two examples."""
+    """The verbs, and how to go on."""
     width = max(len(name) for name in [*program.verbs, "completion"])
     verbs = [f"  {name:{width}}  {verb.summary}" for name, verb in program.verbs.items()]
-    first, *_, last = program.verbs
+    first = next(iter(program.verbs))
     lines = [
         f"usage: {program.name} VERB [KEY=VALUE …] [FLAGS]",
         "",
@@ -31,7 +32,7 @@ def overview(program: Program) -> str:
         "",
         "examples:",
         f"  {_example(program, first)}",
-        f"  {program.name} {last} --help",
+        f"  {program.name} {first} --help",
     ]
     return "\n".join(lines)
 
@@ -47,20 +48,24 @@ def _example(program: Program, name: str) -> str:
 def verb_help(program: Program, name: str, config_dir: str | None) -> str:
     """The docstring of the verb, the groups with their options, its own settings and the flags."""
     verb = program.verbs[name]
-    primary = program.conf / f"{verb.config}.yaml"
-    chosen = default_options(primary) if primary.is_file() else {}
+    files = bases(program.conf / f"{verb.config}.yaml")
+    chosen = {group: default for file in reversed(files) for group, default in default_options(file).items()}
     groups = find_groups([program.conf] if config_dir is None else [program.conf, Path(config_dir)])
     used = {group: groups[group] for group in chosen if group in groups}
+    brought = {
+        setting: (group, groups[group])
+        for setting, place in program.implied.items()
+        if (group := place.partition("@")[0]) in groups and setting.partition(".")[0] in used
+    }
     parts = [
         f"usage: {program.name} {name} [KEY=VALUE …] [FLAGS]",
         docstring(verb) or verb.summary,
         _groups_text(used, chosen),
-        _settings_text(primary),
+        *(_brought_text(setting, group, options) for setting, (group, options) in brought.items()),
+        _settings_text(files),
         f"flags:\n{HELP}",
         _SYNTAX,
     ]
-    if others := [group for group in groups if group not in used]:
-        parts.insert(3, f"other groups: {', '.join(others)}")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -82,17 +87,50 @@ def _groups_text(groups: Mapping[str, Mapping[str, Path]], chosen: Mapping[str, 
     for group, options in groups.items():
         default, comment = chosen[group]
         lines.append(f"  {group}: {comment}" if comment else f"  {group}")
-        for option, file in options.items():
-            star = "*" if option == default else " "
-            lines.append(f"  {star} {option:{width}}  {first_comment(file)}".rstrip())
+        lines += _option_lines(options, width, default)
     return "\n".join(lines)
 
 
-def _settings_text(primary: Path) -> str:
-    blocks = top_level_blocks(primary) if primary.is_file() else {}
-    own = [text for key, text in blocks.items() if key not in ("defaults", "hydra")]
-    lines = ["  " + line for text in own for line in text.splitlines()]
-    return "\n".join(["settings (KEY=VALUE), with their defaults:", *lines]) if lines else ""
+def _brought_text(setting: str, group: str, options: Mapping[str, Path]) -> str:
+    lines = _option_lines(options, max(map(len, options)), "")
+    return "\n".join([f"one more {group} (+{setting}.NAME=VALUE, unless it is there already):", *lines])
+
+
+def _option_lines(options: Mapping[str, Path], width: int, default: str) -> Iterator[str]:
+    for option, file in options.items():
+        start = f"  {'*' if option == default else ' '} {option:{width}}  "
+        yield from _folded(start, first_comment(file), " " * len(start))
+
+
+def _settings_text(files: Sequence[Path]) -> str:
+    """The settings of the primary config, then those of each that it builds on."""
+    lines: list[str] = []
+    seen = {"defaults", "hydra"}
+    for file in files:
+        blocks = top_level_blocks(file)
+        own = [text for key, text in blocks.items() if key not in seen]
+        seen.update(blocks)
+        if own:
+            title = "settings (KEY=VALUE), with their defaults:" if not lines else f"and those of {file.stem}:"
+            lines += ["", title] if lines else [title]
+            lines += [part for text in own for line in text.splitlines() for part in _setting_lines(f"  {line}")]
+    return "\n".join(lines)
+
+
+def _setting_lines(line: str) -> Iterator[str]:
+    """One line of YAML, a long comment behind it folded."""
+    value, sign, comment = line.partition(" # ")
+    start = f"{value}{sign}" if sign else line
+    return _folded(start, comment, " " * (len(value) + 1) + "# ")
+
+
+def _folded(start: str, text: str, indent: str) -> Iterator[str]:
+    """`start` and `text`, on more lines below `indent` where they are too long for one."""
+    from textwrap import wrap
+
+    first, *others = wrap(text, max(_WIDTH - len(start), 40)) or [""]
+    yield f"{start}{first}".rstrip()
+    yield from (f"{indent}{line}" for line in others)
 
 
 def version(program: Program) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.cli.front.compose import unresolved
 from pipeline.cli.front.groups import find_groups, option_exists
-from pipeline.cli.front.quoting import UnreadableError, parse
+from pipeline.cli.front.quoting import Override
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, known_names, nearest
 
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError)
@@ -22,44 +22,34 @@ COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSErro
 Compose = Callable[[Sequence[str]], Any]
 
 
-class Override:
-    """An override as typed, and the forms of it that Hydra is to read: in a sweep one for each value."""
-
-    def __init__(self, typed: str, form: str) -> None:
-        self.typed = typed
-        self.name, _, self.text = form.partition("=")
-        self.sign = self.name[: len(self.name) - len(self.name.lstrip("~+"))]
-        self.key = self.name[len(self.sign) :]
-        self.group = self.key.partition("@")[0]
-        self.value, self.forms = _readings(self.name, self.text, form)
-
-
-def _readings(name: str, text: str, form: str) -> tuple[Any, list[str]]:
-    try:
-        parsed = parse(text)
-    except UnreadableError:
-        return None, [form]
-    if parsed.is_discrete_sweep() and parsed.value_type.name != "GLOB_CHOICE_SWEEP":
-        return list(parsed.sweep_iterator()), [f"{name}={value}" for value in parsed.sweep_string_iterator()]
-    return parsed.value(), [form]
-
-
-def explain(compose: Compose, overrides: Sequence[Override], folders: Sequence[Path], error: Exception) -> PoolmixError:
+def explain(
+    compose: Compose,
+    overrides: Sequence[Override],
+    folders: Sequence[Path],
+    error: Exception,
+    implied: Mapping[str, str],
+) -> PoolmixError:
     """Every mistake among the overrides, in their order; else what is wrong with the files themselves.
 
     `compose` is tried with more and more of the overrides, groups first, so that one mistake does not
     hide the next and an override that needs an earlier one (`mix=custom +mix.weights.x=1`) is judged
-    with it.
+    with it. A group that the configuration has no place for is a setting like any other.
     """
     groups = find_groups(folders)
-    of_groups = [o for o in overrides if o.group in groups and not isinstance(o.value, dict)]
+    usual = _attempt(compose, []) is None
+    chosen = _chosen_groups(compose([])) if usual else set(groups)
+    of_groups = [
+        o
+        for o in overrides
+        if o.group in groups and not isinstance(o.value, dict) and (o.group in chosen or o.sign == "+")
+    ]
     found: dict[str, PoolmixError] = {}
     for override in of_groups:
         if wrong := _option_error(override, groups[override.group], folders):
             found[override.typed] = wrong
     good: list[str] = []
     base = _attempt(compose, [o.forms[0] for o in of_groups if o.typed not in found])
-    if base is not None and _attempt(compose, []) is not None:
+    if base is not None and not usual:
         return ConfigErrors(list(found.values()) or [file_error(base, folders)])
     for override in sorted(overrides, key=lambda o: o not in of_groups):
         if override.typed in found:
@@ -69,7 +59,7 @@ def explain(compose: Compose, overrides: Sequence[Override], folders: Sequence[P
         if failure is None:
             good.append(override.forms[0])
         else:
-            found[override.typed] = _override_error(override, compose(good), folders, failure)
+            found[override.typed] = _override_error(override, compose(good), folders, failure, implied)
     in_order = [found[o.typed] for o in overrides if o.typed in found]
     if not in_order and _attempt(compose, good) is None:  # it composes, but `--resolve` fails
         in_order = list(unresolved(compose(good)))
@@ -100,32 +90,51 @@ def _option_error(override: Override, options: dict[str, Path], folders: Sequenc
     return None
 
 
-def _override_error(override: Override, config: Any, folders: Sequence[Path], error: Exception) -> ConfigError:
+def _override_error(
+    override: Override, config: Any, folders: Sequence[Path], error: Exception, implied: Mapping[str, str]
+) -> ConfigError:
     """Why this one override fails on a configuration that composes without it."""
-    sign, key, text = override.sign, override.key, override.typed.partition("=")[2]
+    sign, key = override.sign, override.key
     groups = find_groups(folders)
-    names = {*_keys(config), *config.hydra.runtime.choices}
-    if sign != "+" and override.group in groups and key not in names:
-        what = f"group {key} has no place in this configuration"
-        near = nearest(key, config.hydra.runtime.choices)
-        fix = f"{near[0]}={text}, or " if near else ""
-        return ConfigError(override.typed, what, f"{fix}+{key}={text} adds it" if not sign else "leave it out")
+    names = {*_keys(config), *(name for name in config.hydra.runtime.choices if not name.startswith("hydra/"))}
     if sign == "+" and key in names:
-        return ConfigError(override.typed, f"'{key}' is there already", f"{key}={text}")
-    if sign in ("", "~") and key not in names:
-        near = nearest(key, [name for name in names if not name.startswith("hydra")])
-        there = f"did you mean {' or '.join(near)}?" if near else "--cfg job shows what there is"
-        equals = "=" if text else ""
-        fix = f"{sign}{near[0]}{equals}{text}" if near else "leave it out"
-        if not sign:
-            fix = f"{fix}, or +{key}={text} for a new one" if near else f"+{key}={text} makes a new one"
-        return ConfigError(override.typed, f"there is no setting '{key}'; {there}", fix)
+        return ConfigError(override.typed, f"'{key}' is there already", f"{key}={override.typed.partition('=')[2]}")
+    if sign != "+" and key not in names:
+        return _name_error(override, config, names, folders, implied)
     if override.group in groups:
-        return file_error(error, folders)
+        return _option_error(override, groups[override.group], folders) or file_error(error, folders)
     if sign == "~":  # Hydra takes null for absence
         return ConfigError(override.typed, f"'{key}' is null or another value already", "leave it out")
     what = _first_line(error.__cause__ or error)
     return ConfigError(override.typed, what, "--cfg job shows the setting; --help the syntax")
+
+
+def _name_error(
+    override: Override, config: Any, names: set[str], folders: Sequence[Path], implied: Mapping[str, str]
+) -> ConfigError:
+    """There is no such setting, and no place for such a group; `names` are those that there are."""
+    sign, key, group, text = override.sign, override.key, override.group, override.typed.partition("=")[2]
+    own = sorted(str(name) for name in config if name != "hydra")
+    near, more = nearest(key, names), [] if sign else [f"+{key}={text} adds it"]
+    if group in find_groups(folders) and group not in _chosen_groups(config):
+        near, more = [name for name in own if name.startswith(key)], []  # `sources` for `source`
+    for setting, place in implied.items():
+        if (
+            place.partition("@")[0] == group
+            and setting.partition(".")[0] in own
+            and option_exists(folders, group, text)
+        ):
+            what = f"the files of group {group} are named in {setting}"
+            return ConfigError(override.typed, what, f"+{setting}.{text}=1")
+    there = f"did you mean {' or '.join(near)}?" if near else f"have: {', '.join(own)}"
+    fixes = [f"{sign}{name}{'=' if text else ''}{text}" for name in near[:1]] + more
+    return ConfigError(
+        override.typed, f"this verb has no setting '{key}'; {there}", ", or ".join(fixes) or "leave it out"
+    )
+
+
+def _chosen_groups(config: Any) -> set[str]:
+    return {name.partition("@")[0] for name in config.hydra.runtime.choices}
 
 
 def _keys(config: Any) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import PoolmixError
@@ -28,6 +28,8 @@ class Program:
     conf: Path  # folder of the Hydra configuration tree
     module: str = "pipeline"  # `python -m MODULE` is completed by the shell too
     script: str | None = "poolmix"  # the console script of the same program, if it has one
+    # Setting → group@package: `+mix.weights.NAME=1` brings the file NAME of the group `source` along.
+    implied: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)

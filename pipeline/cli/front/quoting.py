@@ -157,3 +157,25 @@ def split_commas(text: str) -> list[str] | None:
         position += 1
     parts[-1] = text[start:]
     return None if open_brackets else parts
+
+
+class Override:
+    """An override as typed, and the forms of it that Hydra is to read: in a sweep one for each value."""
+
+    def __init__(self, typed: str, form: str) -> None:
+        self.typed = typed
+        self.name, _, self.text = form.partition("=")
+        self.sign = self.name[: len(self.name) - len(self.name.lstrip("~+"))]
+        self.key = self.name[len(self.sign) :]
+        self.group = self.key.partition("@")[0]
+        self.value, self.forms = _readings(self.name, self.text, form)
+
+
+def _readings(name: str, text: str, form: str) -> tuple[Any, list[str]]:
+    try:
+        parsed = parse(text)
+    except UnreadableError:
+        return None, [form]
+    if parsed.is_discrete_sweep() and parsed.value_type.name != "GLOB_CHOICE_SWEEP":
+        return list(parsed.sweep_iterator()), [f"{name}={value}" for value in parsed.sweep_string_iterator()]
+    return parsed.value(), [form]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,7 @@ def run_verb(program: Program, name: str, flags: Flags, typed: str) -> int:
     own = [Path(flags.config_dir)] if flags.config_dir is not None else []
     run = _Run(program, name, program.verbs[name], flags, [program.conf, *own], typed)
     run.check()
+    run.imply()
     if flags.multirun or flags.cfg or flags.info:
         run.under_hydra()
     else:
@@ -43,7 +45,8 @@ class _Run:
     flags: Flags
     folders: list[Path]
     typed: str
-    forms: list[str] = field(default_factory=list[str])
+    forms: list[str] = field(default_factory=list[str])  # of the overrides typed
+    added: list[str] = field(default_factory=list[str])  # overrides that they imply
     statuses: list[int] = field(default_factory=list[int])
     in_verb: bool = False
 
@@ -61,6 +64,19 @@ class _Run:
         if errors:
             raise ConfigErrors(errors)
 
+    def imply(self) -> None:
+        """Add the files of groups that settings bring along. Raises: ConfigError."""
+        if not any(text.startswith("+") for text in self.flags.overrides):
+            return
+        from pipeline.cli.front.compose import composer
+        from pipeline.cli.front.implied import implied
+
+        with composer(self.program.conf, self.config, self.flags) as compose:
+            self.added = implied(self.program.implied, compose, self.overrides(), self.folders)
+
+    def overrides(self) -> list[quoting.Override]:
+        return list(map(quoting.Override, self.flags.overrides, self.forms))
+
     def once(self) -> None:
         """Compose once and hand the configuration to the verb (`hydra.main` alone composes twice)."""
         from hydra.core.hydra_config import HydraConfig
@@ -70,7 +86,7 @@ class _Run:
 
         try:
             with composer(self.program.conf, self.config, self.flags) as compose:
-                config = compose(self.forms)
+                config = compose([*self.forms, *self.added])
         except COMPOSE_ERRORS as error:
             raise self.explain(error) from None
         HydraConfig.instance().set_config(config)  # for ${hydra:…}
@@ -86,10 +102,11 @@ class _Run:
         if self.flags.multirun:
             _log_to_stderr(self.verb, False)
         with TemporaryDirectory(prefix="poolmix-") as folder:
-            arguments = compose.hydra_arguments(self.flags, self.config, self.forms, folder)
+            forms = [*self.forms, *self.added]
+            arguments = compose.hydra_arguments(self.flags, self.config, forms, folder)
             try:
                 if self.flags.multirun:
-                    compose.refuse_callbacks(self.program.conf, self.config, self.flags, self.forms)
+                    compose.refuse_callbacks(self.program.conf, self.config, self.flags, forms)
                 with compose.command_line(arguments):
                     compose.application(self.program.conf, self.config, self.job)()
             except COMPOSE_ERRORS as error:
@@ -103,11 +120,14 @@ class _Run:
 
     def explain(self, error: Exception) -> PoolmixError:
         from pipeline.cli.front.compose import composer
-        from pipeline.cli.front.mistakes import Override, explain
+        from pipeline.cli.front.mistakes import explain
 
-        overrides = list(map(Override, self.flags.overrides, self.forms))
         with composer(self.program.conf, self.config, self.flags) as compose:
-            return explain(compose, overrides, self.folders, error)
+
+            def with_added(forms: Sequence[str]) -> Any:
+                return compose([*forms, *self.added])
+
+            return explain(with_added, self.overrides(), self.folders, error, self.program.implied)
 
     def job(self, config: Any) -> None:
         """What Hydra calls, once or for each job of a sweep."""
@@ -118,7 +138,8 @@ class _Run:
         sweep = self.flags.multirun
         overrides = self.flags.overrides
         if sweep:
-            overrides = tuple(map(quoting.typed_form, HydraConfig.get().overrides.task))
+            forms = [form for form in HydraConfig.get().overrides.task if form not in self.added]
+            overrides = tuple(map(quoting.typed_form, forms))
         typed = shlex.join([*overrides, *folder_arguments(self.flags)]) if sweep else self.typed
         command = f"{self.program.name} {self.name} {typed}".rstrip()
         try:

@@ -34,10 +34,10 @@ def test_instruction_and_input_are_joined_by_a_blank_line(
 @pytest.mark.parametrize(
     "given",
     [
-        "No input", "no input.", "NO INPUT", "<no input>", "<noinput>", "<No Input>", "[no_input]", "(no-input)", '"No input"',
-        "No input required", "No input required.", "no input needed", "No input is needed.", "No input necessary.",
-        "No input provided.", "No input given", "no input available", "None", "none.", "N/A", "n/a", "Not applicable", "nil",
-        "无", "无。", "没有输入", "无输入", "不需要输入", " No input \n",
+        "No input", "no input.", "NO INPUT", "<no input>", "<noinput>", "<No Input>", "[no_input]", "(no-input)",
+        '"No input"', "No input required", "No input required.", "no input needed", "No input is needed.",
+        "No input necessary.", "No input provided.", "No input given", "no input available", "None", "none.", "N/A",
+        "n/a", "Not applicable", "nil", "无", "无。", "没有输入", "无输入", "不需要输入", " No input \n",
     ],
 )  # fmt: skip
 def test_an_input_that_only_says_there_is_none_is_none(adapt: Any, given: str) -> None:

@@ -122,7 +122,7 @@ def bad_text() -> pa.Array:
     ids=lambda column: str(column.type),
 )
 def test_a_column_that_has_no_text_stops_the_source(read: Any, tmp_path: Path, column: pa.Array) -> None:
-    with pytest.raises(SourceError, match="q|column 0"):
+    with pytest.raises(SourceError, match=r"q|column 0"):
         read("a.arrow", packed(pa.table({"q": column}), "stream", tmp_path))
 
 

@@ -80,6 +80,20 @@ def test_the_size_of_blocks_changes_nothing(
     assert (pieces.rows, pieces.refused) == (whole.rows, whole.refused)
 
 
+@quick
+@given(st.text(st.sampled_from('ab,"\n\r 1'), max_size=40), st.integers(4, 30))
+@example('5",x\n"y\nz",1\n2,3\n', 1 << 20)
+def test_quotes_in_odd_places_do_not_matter_to_blocks(read: Any, text: str, size: int) -> None:
+    data = b"a,b\n" + text.encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_rows, "_record_end", lambda data: 0)  # the file as one block
+        whole = read("a.csv", data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_rows, "BLOCK_BYTES", size)
+        pieces = read("a.csv", data)
+    assert (pieces.rows, pieces.refused) == (whole.rows, whole.refused)
+
+
 @pytest.mark.parametrize("header", [b"a,b\n", BOM + b"a,b\n", b"a,b\r\n", b' a ,"b"\n', b'"a", b\n'])
 def test_a_header_is_read_without_mark_and_white_space(read: Any, header: bytes) -> None:
     raw = read("a.csv", header + b"1,2\n")

@@ -1,6 +1,7 @@
 """JSON lines and arrays: exact values, exact numbering, and only bad records lost."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -201,6 +202,13 @@ def test_two_records_on_one_line_are_refused_though_a_blank_line_evens_the_count
     assert [(record, line) for record, line, _ in raw.rows] == [(0, 1), (2, 4)]
 
 
+@pytest.mark.parametrize("sign", [b"\n", b"\r", b"\r\n", b"\x00"])
+def test_a_raw_line_break_in_a_text_of_an_array_is_no_white_space(read: Any, sign: bytes) -> None:
+    raw = read("a.json", b'[{"q": "a%bb"},\n{"q": "c"}]' % sign)
+    assert raw.reasons == {0: "bad_json"}
+    assert raw.values("q") == ["c"]
+
+
 def test_equal_elements_of_an_array_have_their_own_lines(read: Any) -> None:
     raw = read("a.json", b'[\n{"q": "1"},\n{"q":\n"1"}, 1,\n{"q": "1"}, {"q": "1"}\n]')
     assert [(record, line) for record, line, _ in raw.rows] == [(0, 2), (1, 3), (3, 5), (4, 5)]
@@ -307,8 +315,17 @@ def test_damage_in_an_array_loses_no_other_row(
     place = 1 + place % (len(bad) - 2)  # between its own braces
     bad = bad[:place] + added + bad[min(place + removed, len(bad) - 1) :]
     place = min(place, len(bad) - 1)
-    raw = read("a.json", b"[" + between.join(parts[:which] + [bad] + parts[which + 1 :]) + b"]")
+    raw = read("a.json", b"[" + between.join([*parts[:which], bad, *parts[which + 1 :]]) + b"]")
     kept = [row["m"] for _, _, row in raw.rows if "m" in row]
     others = [f'[{{"x":{k}}}]' for k in range(4) if k != which]
     assert [text for text in kept if text in others] == others
     assert len(raw.rows) + len(raw.refused) >= 4
+
+
+@pytest.mark.parametrize("fill", ["\\u9898", '\\"', "{", '{\\"a\\": ', ", "])
+def test_long_texts_take_no_more_than_linear_time(read: Any, fill: str) -> None:
+    text = fill * 200_000
+    started = time.perf_counter()
+    raw = read("a.json", b'[{"q": ["%b"]}, {"q": tru}]' % text.encode())
+    assert len(raw.rows) == 1
+    assert time.perf_counter() - started < 2

@@ -23,7 +23,8 @@ verbs = {
     "check": Verb("needs a bundle", "toy.build", "check"),
 }
 conf = Path(__file__).parents[1] / "conf"
-program = Program("python -m toy", "A toy.", verbs, conf, module="toy", script=None)
+implied = {"mix.weights": "source@_global_.sources"}
+program = Program("python -m toy", "A toy.", verbs, conf, module="toy", script=None, implied=implied)
 sys.exit(main(program, sys.argv[1:]))
 """,
     "toy/build.py": '''

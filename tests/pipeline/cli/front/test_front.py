@@ -102,7 +102,8 @@ def test_help_of_a_verb_has_docstring_groups_and_settings(run) -> None:
     assert lines[lines.index("  mix: the weights") + 1] == "  * balanced    as they come"
     assert "    math_heavy  much maths" in lines
     assert "    chat_heavy" in lines
-    assert "other groups: source" in lines
+    more = lines.index("one more source (+mix.weights.NAME=VALUE, unless it is there already):")
+    assert lines[more + 1] == "    cmath  school maths"
     assert lines[lines.index("  # decides every order") :][:3] == [
         "  # decides every order",
         "  seed: 42",
