@@ -59,8 +59,8 @@ def canonical(turns: pl.DataFrame, offsets: np.ndarray, tools: pl.Series) -> pl.
     In: turns with TURN_COLUMNS; `offsets` (int64, rows + 1) where row *k* is turns[offsets[k]:offsets[k+1]];
     `tools` (JSON text or null, one a row). Out, one line a row: `canonical`, `key`, `prompt_key`.
     """
-    each = turn_json(turns).to_arrow()
-    last = pl.from_arrow(each.take(pa.array(offsets[1:] - 1)))
+    each = turn_json(turns)
+    last = each.gather(offsets[1:] - 1)
     rows = pl.DataFrame({
         "before": _joined(each, offsets),
         "last": last,
@@ -76,14 +76,14 @@ def canonical(turns: pl.DataFrame, offsets: np.ndarray, tools: pl.Series) -> pl.
     return texts.select("canonical", hex128("canonical").alias("key"), hex128("prompt").alias("prompt_key"))
 
 
-def _joined(each: pa.Array, offsets: np.ndarray) -> pl.Series:
+def _joined(each: pl.Series, offsets: np.ndarray) -> pl.Series:
     """All but the last message of every row, joined by commas."""
     if len(offsets) > 1 and bool(np.all(np.diff(offsets) == 2)):  # question and answer: nothing to join
-        return pl.Series(pl.from_arrow(each.take(pa.array(offsets[:-1]))))
+        return each.gather(offsets[:-1])
     keep = np.ones(len(each), dtype=bool)
     keep[offsets[1:] - 1] = False
-    shorter = (offsets - np.arange(len(offsets))).astype(np.int64)
-    lists = pa.LargeListArray.from_arrays(shorter, each.filter(pa.array(keep)))
+    shorter = pl.Series(offsets - np.arange(len(offsets))).to_arrow()
+    lists = pa.LargeListArray.from_arrays(shorter, each.filter(pl.Series(keep)).to_arrow())
     return pl.Series(pl.from_arrow(lists)).list.join(",")
 
 

@@ -71,7 +71,8 @@ def open_pool(name: str, pools: Path) -> Pool:
     folder = pools / name if (pools / name / "manifest.json").is_file() else pool_folder(name, pools)
     manifest = _manifest(folder)
     if manifest is None:
-        raise StoreError(f"pool {name}", f"{folder} is no pool of this version ({FORMAT})", "run `python -m pipeline build`")
+        what = f"{folder} is no pool of this version ({FORMAT})"
+        raise StoreError(f"pool {name}", what, "run `python -m pipeline build`")
     return Pool(manifest["name"], folder, manifest, made=False)
 
 

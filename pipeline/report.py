@@ -83,7 +83,7 @@ def columns_wide(text: str) -> int:
 def progress(title: str) -> Generator[Callable[[int], None]]:
     """A counter of rows on stderr, from the second second on, and only on a terminal."""
     if not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda _done: None
         return
     from tqdm import tqdm
 

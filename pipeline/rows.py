@@ -45,7 +45,8 @@ def jsonl_lines(rows: pl.DataFrame) -> pa.LargeStringArray:
 def messages_array(turns: pl.DataFrame, offsets: np.ndarray) -> pa.ListArray:
     """Flat turns as the `messages` column; row *k* is turns[offsets[k]:offsets[k+1]]."""
     fields = [arrow(turns[field.name], field.type) for field in MESSAGE]
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(fields, fields=list(MESSAGE)))
+    bounds = pl.Series(offsets.astype(np.int32)).to_arrow()  # `pa.array` would import pandas
+    return pa.ListArray.from_arrays(bounds, pa.StructArray.from_arrays(fields, fields=list(MESSAGE)))
 
 
 def flat_turns(messages: pa.ChunkedArray) -> tuple[pl.DataFrame, np.ndarray]:

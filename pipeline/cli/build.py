@@ -16,7 +16,7 @@ Often used:
   corpus=samples|hub             the sample data of the project, or the public data sets
   sources.NAME.path=FILE         a file, a glob or a folder for one source
   split.valid_ratio=R            share of each source set aside for validation
-  split.validation_from=BUNDLE   the validation rows of an earlier bundle, for a series of experiments
+  split.validation_from=BUNDLE   the validation rows of an earlier bundle, for a series
 
 The last line printed is the bundle's folder.
 """

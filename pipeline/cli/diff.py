@@ -4,8 +4,9 @@ Examples:
   python -m pipeline diff a=math_heavy-1a2b3c4d b=chat_heavy-5e6f7a8b
   python -m pipeline diff a=bundles/one b=bundles/two examples=10
 
-Without b= the other bundle is the one built last. Rows are the same where source and key are, so bundles
-built from other copies of the raw files compare well. The exit status is 0 whether or not they differ.
+Without b= the other bundle is the one built last. Rows are the same where source and key are, so
+bundles built from other copies of the raw files compare well. The exit status is 0 whether or not
+they differ.
 """
 
 from __future__ import annotations

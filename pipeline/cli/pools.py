@@ -1,4 +1,4 @@
-"""List the pools, the normalized rows of each source, kept for every mix; make them, or remove old ones.
+"""List the pools (the normalized rows of each source, kept for every mix), make them, remove old ones.
 
 Examples:
   python -m pipeline pools
@@ -8,10 +8,10 @@ Examples:
   python -m pipeline pools prune=true
 
 Often used:
-  make=true         read and normalize the sources of the mix, the first stage of a build: the groups and
-                    settings of a build work with it only, and weights do not matter
-  prune=true        remove what is not the newest pool of its source. Bundles stay whole; a pool that is
-                    needed again is made again from the raw files
+  make=true         read and normalize the sources of the mix, the first stage of a build: the
+                    groups and settings of a build work with it only, and weights do not matter
+  prune=true        remove what is not the newest pool of its source. Bundles stay whole; a pool
+                    that is needed again is made again from the raw files
   paths.pools=DIR   the folder with the pools
 
 The newest pool of a source, the one last made or used, has a star. The last line printed is the

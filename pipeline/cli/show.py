@@ -9,15 +9,15 @@ Examples:
   python -m pipeline show tag=tool format=json | jq .messages
 
 Often used:
-  n=N               the first N rows, in the order of training (rows=validation: in that of validation)
+  n=N               the first N rows of training; rows=validation those of validation
   sources=NAME      only those of a source; tag=NAME only those with a tag
-  id=SOURCE:ROW     one raw row, wherever it went: train, validation, quarantine, a copy of another, not
-                    drawn; with its raw record while the raw files are there
+  id=SOURCE:ROW     one raw row, wherever it went: train, validation, quarantine, a copy of another,
+                    not drawn; with its raw record while the raw files are there
   quarantine=true   the refused rows with reason, file and line; reason=NAME those of one reason
   pool=NAME         rows of the newest pool of a source instead of a bundle
   format=json       one object a line
 
-Control characters of the data are spelt out (\\x1b). Colours only on a terminal, and not with NO_COLOR.
+Control characters of the data are spelt out (\\x1b). Colours only on a terminal, not with NO_COLOR.
 """
 
 from __future__ import annotations

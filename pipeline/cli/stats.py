@@ -1,4 +1,4 @@
-"""Count what is in a bundle or pool: the fate of raw rows, lengths, turns, tags, repeats, several answers.
+"""Count what is in a bundle or pool: the fate of raw rows, lengths, turns, tags, repeats.
 
 Examples:
   python -m pipeline stats

@@ -296,8 +296,14 @@ def test_a_folder_with_something_else_is_not_replaced(capsys: pytest.CaptureFixt
     assert Path("mine/thesis.txt").read_text() == "years of work"
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, pipeline.__main__; print([m for m in ('torch', 'datasets', 'polars', 'transformers') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    code = "import sys, pipeline.build, pipeline.verify; print([m for m in ('torch', 'datasets', 'transformers') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+HEAVY = "[m for m in ('torch', 'datasets', 'transformers', 'pandas') if m in sys.modules]"
+
+
+@pytest.mark.parametrize("code", [
+    f"import sys, pipeline.__main__; print({HEAVY} + [m for m in ('polars', 'pyarrow', 'hydra') if m in sys.modules])",
+    f"import sys, pipeline.build, pipeline.verify; print({HEAVY})",
+    "import sys; from pipeline.__main__ import PROGRAM, main; main(PROGRAM, ['build', 'mix=balanced']); "
+    f"main(PROGRAM, ['build', 'mix=natural']); print({HEAVY})"])
+def test_nothing_heavy_is_loaded_for_import_and_build(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

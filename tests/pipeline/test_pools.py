@@ -8,6 +8,8 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
+from pipeline.errors import StoreError
+from pipeline.pool import FORMAT, open_pool
 
 ROWS = "shape: columns, columns: {user: q, assistant: a}"
 
@@ -103,6 +105,28 @@ def test_names_from_outside_are_harmless_on_a_terminal(work: Path, capsys: pytes
     lines = pools(capsys, "make=true", "mix=custom", f"+sources.mine={{path: folder, {ROWS}}}")
     assert "\x1b" not in "".join(lines)
     assert lines[-2].endswith(r"a\x1b[31m.jsonl")
+
+
+def test_a_pool_is_opened_by_name_or_fingerprint_and_keeps_no_paths(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(capsys, "[x]")
+    make(capsys, "[y]")
+    folder = work / "data_pools" / "pools"
+    newest = open_pool("mine", folder)
+    names = [place.name for place in (folder / "mine").iterdir() if place.is_dir()]
+    opened = [open_pool(f"mine/{name}", folder) for name in names]
+    assert len(opened) == 2
+    assert newest in opened
+    assert {tuple(pool.manifest["settings"]["tags"]) for pool in opened} == {("x",), ("y",)}
+    for pool in opened:
+        assert pool.manifest["format"] == FORMAT
+        assert not {"path", "hub", "revision", "files", "licence", "card"} & set(pool.manifest["settings"])
+    (folder / "mine" / names[0] / "manifest.json").write_text('{"format": "poolmix pool 0"}')
+    with pytest.raises(StoreError, match="no pool of this version"):
+        open_pool(f"mine/{names[0]}", folder)
+    with pytest.raises(StoreError, match="did you mean mine"):
+        open_pool("mien", folder)
 
 
 def test_the_modules_of_the_verbs_import_nothing_slow() -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from pipeline.cli.front.flags import NAMES
+from pipeline.cli.front.groups import find_groups
 from pipeline.cli.front.program import Program
 from pipeline.errors import ConfigError
 
@@ -66,6 +67,10 @@ def candidates(program: Program, line: str) -> list[str]:
         return []
     if word.startswith("-"):
         return [f"{name} " for name in NAMES if name.startswith(word)]
+    for setting, place in program.implied.items():
+        if word.startswith(f"+{setting}."):
+            options = find_groups([program.conf]).get(place.partition("@")[0], {})
+            return [text for name in options if (text := f"+{setting}.{name}=").startswith(word)]
     return _from_hydra(program, before[0], before[1:], word)
 
 

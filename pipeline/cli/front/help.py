@@ -13,8 +13,8 @@ from pipeline.cli.front.program import Program, Verb
 _WIDTH = 100  # columns
 _SYNTAX = """\
 KEY=VALUE sets what is there, +KEY=VALUE adds a key, ++KEY=VALUE does either, ~KEY takes it away.
-Lists are [a, b], dicts {a: 1, b: x}; any other text (spaces, commas, brackets, 中文) needs no quotes
-beyond the shell's. hydra.verbose=true logs more."""
+Lists are [a, b], dicts {a: 1, b: x}; any other text (spaces, commas, brackets, 中文) needs no
+quotes beyond the shell's. hydra.verbose=true logs more."""
 
 
 def overview(program: Program) -> str:
@@ -93,7 +93,7 @@ def _groups_text(groups: Mapping[str, Mapping[str, Path]], chosen: Mapping[str, 
 
 def _brought_text(setting: str, group: str, options: Mapping[str, Path]) -> str:
     lines = _option_lines(options, max(map(len, options)), "")
-    return "\n".join([f"one more {group} (+{setting}.NAME=VALUE, unless it is there already):", *lines])
+    return "\n".join([f"{group} (+{setting}.NAME=VALUE adds one):", *lines])
 
 
 def _option_lines(options: Mapping[str, Path], width: int, default: str) -> Iterator[str]:

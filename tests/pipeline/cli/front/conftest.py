@@ -21,6 +21,7 @@ verbs = {
     "build": Verb("say what one was told", "toy.build", "build"),
     "fail": Verb("fail in every way", "toy.fail", "fail"),
     "check": Verb("needs a bundle", "toy.build", "check"),
+    "again": Verb("builds on build", "toy.build", "again"),
 }
 conf = Path(__file__).parents[1] / "conf"
 implied = {"mix.weights": "source@_global_.sources"}
@@ -79,6 +80,7 @@ name: ${mix.strategy}_${seed}
 """,
     "conf/fail.yaml": "# python -m toy fail how=bug\nhow: none\nstatus: null\nlink: ${status}\n",
     "conf/check.yaml": "# toy check bundle=PATH\nbundle: ???\nrun: ???\nlost: ${nowhere}\nsame: ${bundle}\n",
+    "conf/again.yaml": "# toy again\ndefaults:\n  - build  # the same\n  - _self_\n\ntwice: true\nseed: 1\n",
     "conf/mix/balanced.yaml": "# as they come\nstrategy: concat\nweights: {cmath: 1}\n",
     "conf/mix/math_heavy.yaml": "# @package mix\n# much maths\nstrategy: resample\nweights: {cmath: 4}\n",
     "conf/mix/chat_heavy.yaml": "strategy: resample\nweights: {cmath: 1}\n",

@@ -20,6 +20,7 @@ import pytest
             [f"mix={m}" for m in ("balanced", "chat_heavy", "custom", "math_heavy")],
         ),
         ("poolmix build mix=math_heavy mix.w", ["mix.weights."]),
+        ("poolmix build mix=custom +mix.weights.c", ["+mix.weights.cmath="]),
         ("poolmix build --mul", ["--multirun "]),
         ("poolmix build hyd", []),
         ("poolmix other mi", []),
@@ -30,7 +31,7 @@ def test_the_last_word_is_completed(run, line: str, expected: list[str]) -> None
     assert done.stdout.split("\n") == [*expected, ""] if expected else not done.stdout.strip()
 
 
-def test_bash_completes_the_word_at_the_cursor(run, toy: Path, tmp_path: Path) -> None:
+def test_bash_completes_the_word_at_the_cursor(run, toy: Path, root: Path, tmp_path: Path) -> None:
     script = tmp_path / "completion.sh"
     script.write_text(run("completion", "bash").stdout)
     bash = f"""
@@ -49,7 +50,7 @@ def test_bash_completes_the_word_at_the_cursor(run, toy: Path, tmp_path: Path) -
         try "python -m toy build mix=ma"
         try "python -m other bu"
     """
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[4]), str(toy)])
+    path = os.pathsep.join([str(root), str(toy)])
     variables = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(["bash", "-c", bash], env=variables, cwd=tmp_path, capture_output=True, text=True)
     registered, *answers = done.stdout.splitlines()

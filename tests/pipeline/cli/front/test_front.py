@@ -2,13 +2,19 @@
 
 import json
 import os
+import select
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pipeline.__main__ import PROGRAM
+from pipeline.cli import front
 from pipeline.cli.front import Program, Verb, main
+from pipeline.report import columns_wide
 
 
 def told(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -102,7 +108,7 @@ def test_help_of_a_verb_has_docstring_groups_and_settings(run) -> None:
     assert lines[lines.index("  mix: the weights") + 1] == "  * balanced    as they come"
     assert "    math_heavy  much maths" in lines
     assert "    chat_heavy" in lines
-    more = lines.index("one more source (+mix.weights.NAME=VALUE, unless it is there already):")
+    more = lines.index("source (+mix.weights.NAME=VALUE adds one):")
     assert lines[more + 1] == "    cmath  school maths"
     assert lines[lines.index("  # decides every order") :][:3] == [
         "  # decides every order",
@@ -111,7 +117,28 @@ def test_help_of_a_verb_has_docstring_groups_and_settings(run) -> None:
     ]
 
 
-def test_help_imports_neither_hydra_nor_the_verb(toy: Path) -> None:
+def test_help_has_no_groups_where_none_can_be_set(run) -> None:
+    shown = run("check", "--help").stdout
+    assert "GROUP=OPTION" not in shown
+    assert "balanced" not in shown
+    lines = shown.splitlines()
+    assert lines[lines.index("settings (KEY=VALUE), with their defaults:") + 1] == "  bundle: ???"
+
+
+def test_help_has_the_groups_and_settings_of_the_configuration_built_upon(run) -> None:
+    inherited, own = (run(verb, "--help").stdout.splitlines() for verb in ("build", "again"))
+    groups = own.index("groups (GROUP=OPTION; * is the default):")
+    assert (
+        own[groups : own.index("settings (KEY=VALUE), with their defaults:")]
+        == (inherited[groups : inherited.index("settings (KEY=VALUE), with their defaults:")])
+    )
+    settings = own[own.index("settings (KEY=VALUE), with their defaults:") :]
+    assert settings[1:5] == ["  twice: true", "  seed: 1", "", "and those of build:"]
+    assert "  out: null  # the folder to write" in settings
+    assert "  seed: 42" not in settings
+
+
+def test_help_imports_neither_hydra_nor_the_verb(toy: Path, root: Path) -> None:
     code = (
         "import sys, runpy, contextlib\n"
         "sys.argv = ['toy', 'build', '--help']\n"
@@ -119,7 +146,7 @@ def test_help_imports_neither_hydra_nor_the_verb(toy: Path) -> None:
         "slow = {'hydra', 'omegaconf', 'yaml', 'toy.build', 'polars', 'datasets', 'torch'}\n"
         "assert not slow & {*sys.modules}, slow & {*sys.modules}\n"
     )
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[4]), str(toy)])
+    path = os.pathsep.join([str(root), str(toy)])
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
@@ -147,8 +174,8 @@ def test_an_error_stops_a_sweep_and_names_its_job(run) -> None:
     assert run("fail", "-m", "how=interrupt,none").returncode == 130
 
 
-def test_a_closed_stdout_is_no_error(toy: Path, tmp_path: Path) -> None:
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[4]), str(toy)])
+def test_a_closed_stdout_is_no_error(toy: Path, root: Path, tmp_path: Path) -> None:
+    path = os.pathsep.join([str(root), str(toy)])
     command = f"{shlex.quote(sys.executable)} -m toy fail how=flood | head -1; echo ${{PIPESTATUS[0]}}"
     variables = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(["bash", "-c", command], env=variables, cwd=tmp_path, capture_output=True, text=True)
@@ -174,6 +201,29 @@ def test_it_can_be_called_twice_in_one_process_and_leaves_argv_alone(toy: Path, 
     assert (sys.argv, dict(os.environ)) == (argv, variables)
     seeds = [json.loads(line)["config"]["seed"] for line in capsys.readouterr().out.splitlines()]
     assert seeds == [1, 2, 3]
+
+
+def test_without_poll_a_closed_stdout_is_still_no_error(monkeypatch) -> None:
+    monkeypatch.delattr(select, "poll")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(os.dup(write), "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(front, "_dispatch", _closed)
+        assert main(Program("toy", "A toy.", {}, Path()), []) == 141
+    os.close(write)
+
+
+def _closed(*_: object) -> int:
+    raise BrokenPipeError
+
+
+@pytest.mark.parametrize("verb", ["", "build", "pools", "show", "stats", "verify", "diff"])
+def test_help_of_the_pipeline_fits_a_window(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(PROGRAM, [verb, "--help"] if verb else ["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if columns_wide(line) > 100] == []
+    assert not any(line.startswith("  # python -m") for line in lines)
 
 
 def test_the_verbs_of_the_pipeline_are_listed() -> None:
