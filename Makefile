@@ -24,8 +24,9 @@ build: setup  ## build a bundle from the sample data (MIX=chat_heavy for another
 test: setup  ## run all tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
-lint: setup  ## check style and the order of imports
+lint: setup  ## check style and format (ruff)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: setup  ## check types (pyright, strict on pipeline/)
 	$(BIN)/pyright --pythonpath $(BIN)/python

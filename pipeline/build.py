@@ -13,14 +13,16 @@ import xxhash
 
 from pipeline import report
 from pipeline.bundle import Rows, copy_split, stack, write_split
+from pipeline.configuration import Build
 from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_several_answers
 from pipeline.errors import ConfigError
+from pipeline.folder import DATA, Folder
+from pipeline.ingest import make_pool
 from pipeline.manifest import bundle_manifest, card, open_bundle
 from pipeline.mix.strategies import Plan, order_rows, plan_mix
-from pipeline.pool import Pool, make_pool
-from pipeline.settings import Build
+from pipeline.pool import Pool
 from pipeline.split import choose_validation, reuse_validation
-from pipeline.store import DATA, Folder, lock, new_folder, open_table, write_pointer
+from pipeline.store import lock, new_folder, open_table, write_pointer
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,15 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
     plan = plan_mix(settings.mix, {pool.name: 0 for pool in pools} | dict(sizes.iter_rows()))
     for line in report.mix_lines(settings.mix, plan, dict(sizes.iter_rows())):
         say(line)
-    outcome = Outcome(pools, rows, copies, unique, plan,
-                      train=order_rows(available, plan, settings.seed, settings.mix.replacement),
-                      validation=validation_order(unique, settings.seed))
+    outcome = Outcome(
+        pools,
+        rows,
+        copies,
+        unique,
+        plan,
+        train=order_rows(available, plan, settings.seed, settings.mix.replacement),
+        validation=validation_order(unique, settings.seed),
+    )
     return publish(settings, outcome, command, sweep)
 
 
@@ -109,7 +117,9 @@ def publish(settings: Build, outcome: Outcome, command: str, sweep: bool) -> Pat
     if settings.out is not None:
         folder = settings.out / name if sweep else settings.out
     if folder.exists() and not (folder / "manifest.json").is_file() and any(folder.iterdir()):
-        raise ConfigError(f"out={folder}", "the folder holds something else than a bundle", "name a new or empty folder")
+        raise ConfigError(
+            f"out={folder}", "the folder holds something else than a bundle", "name a new or empty folder"
+        )
     with lock(settings.paths.pools, folder), new_folder(folder) as target:
         write(target, settings, outcome, command, folder.name)
     inside = folder.parent == settings.paths.bundles
@@ -127,8 +137,10 @@ def write(target: Folder, settings: Build, outcome: Outcome, command: str, name:
     else:
         other = open_bundle(reused, settings.paths.bundles)
         copy_split(target, "validation", other.folder)
-        digests["validation"], validation_rows = (other.manifest["digest"]["validation"],
-                                                  other.manifest["rows"]["validation"])
+        digests["validation"], validation_rows = (
+            other.manifest["digest"]["validation"],
+            other.manifest["rows"]["validation"],
+        )
     refused = [pool.refused() for pool in outcome.pools] + [leaked_rows(outcome)]
     target.write_text("quarantine.jsonl", pl.concat(refused).sort("source", "row").write_ndjson())
     manifest = bundle_manifest(settings, outcome, name, command, digests, validation_rows)
@@ -145,14 +157,20 @@ def leaked_rows(outcome: Outcome) -> pl.DataFrame:
     rows, lines = outcome.rows.rows.gather(at), outcome.rows.lines.gather(at)
     leaked = pl.DataFrame({"id": pl.Series(pl.from_arrow(rows["id"])), "text": pl.Series(pl.from_arrow(lines["line"]))})
     return leaked.select(
-        pl.col("id").str.replace(r":\d+$", "").alias("source"), pl.col("id").str.extract(r":(\d+)$").cast(pl.Int64).alias("row"),
-        pl.lit(None, pl.String).alias("file"), pl.lit(None, pl.Int64).alias("line"),
-        pl.lit("prompt_in_validation").alias("reason"), pl.lit("the reused validation split has this prompt").alias("detail"),
-        pl.col("text").str.head(200)).cast(REFUSED_COLUMNS)
+        pl.col("id").str.replace(r":\d+$", "").alias("source"),
+        pl.col("id").str.extract(r":(\d+)$").cast(pl.Int64).alias("row"),
+        pl.lit(None, pl.String).alias("file"),
+        pl.lit(None, pl.Int64).alias("line"),
+        pl.lit("prompt_in_validation").alias("reason"),
+        pl.lit("the reused validation split has this prompt").alias("detail"),
+        pl.col("text").str.head(200),
+    ).cast(REFUSED_COLUMNS)
 
 
 def address(settings: Build, pools: Sequence[Pool]) -> str:
     """16 hex digits over everything that decides the bundle's content: equal builds get the same folder."""
-    config: dict[str, Any] = {name: value for name, value in settings.config.items() if name not in ("out", "paths", "threads")}
+    config: dict[str, Any] = {
+        name: value for name, value in settings.config.items() if name not in ("out", "paths", "threads")
+    }
     what = [config, [(pool.name, pool.manifest["fingerprint"]) for pool in pools]]
     return xxhash.xxh3_64_hexdigest(json.dumps(what, sort_keys=True, ensure_ascii=False, default=str).encode())

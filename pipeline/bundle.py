@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pipeline.folder import Folder
 from pipeline.keys import ContentDigest, text_bytes
 from pipeline.pool import Pool
 from pipeline.schema import BUNDLE
-from pipeline.store import Folder
 
 JSONL = {"train": "train.jsonl", "validation": "val.jsonl"}
 # Rows gathered at once: some tens of megabytes of ordinary chat.
@@ -38,8 +38,9 @@ class Places:
         order = np.argsort(batch, kind="stable")
         bounds = np.searchsorted(batch[order], np.arange(len(self._batches) + 1))
         local = (at - self._starts[batch])[order]
-        parts = [self._batches[k].take(_integers(local[bounds[k] : bounds[k + 1]]))
-                 for k in np.flatnonzero(np.diff(bounds))]
+        parts = [
+            self._batches[k].take(_integers(local[bounds[k] : bounds[k + 1]])) for k in np.flatnonzero(np.diff(bounds))
+        ]
         if not parts:
             return pa.record_batch([pa.nulls(0, field.type) for field in self.schema], schema=self.schema)
         back = np.empty_like(order)
@@ -70,8 +71,11 @@ def stack(pools: Sequence[Pool]) -> Rows:
     """The pools one after the other, memory-mapped."""
     tables = [pool.rows() for pool in pools]
     starts = np.cumsum([0, *(table.num_rows for table in tables)])
-    return Rows(Places(tables), Places([pool.lines() for pool in pools]),
-                {pool.name: int(start) for pool, start in zip(pools, starts, strict=False)})
+    return Rows(
+        Places(tables),
+        Places([pool.lines() for pool in pools]),
+        {pool.name: int(start) for pool, start in zip(pools, starts, strict=False)},
+    )
 
 
 def write_split(target: Folder, name: str, rows: Rows, order: pl.DataFrame) -> str:

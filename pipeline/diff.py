@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.folder import DATA
 from pipeline.manifest import Bundle
-from pipeline.store import DATA, open_table
+from pipeline.store import open_table
 
 # They say where and when, not what.
 _BESIDE_THE_POINT = ("out", "paths", "threads")
@@ -32,22 +33,34 @@ class Difference:
 
 def diff(a: Bundle, b: Bundle) -> Difference:
     """Compare two bundles. Rows are the same where their source and `key` are, whatever number they have."""
-    uses = _uses(a, "a").join(_uses(b, "b"), on=["source", "key"], how="full", coalesce=True).with_columns(
-        pl.col("a", "b").fill_null(0), pl.coalesce("id", "id_right").alias("id"))
-    rows = uses.group_by("source").agg(
-        (pl.col("b") == 0).sum().alias("only_a"), (pl.col("a") == 0).sum().alias("only_b"),
-        ((pl.col("a") > 0) & (pl.col("b") > 0)).sum().alias("both"),
-        ((pl.col("a") > 0) & (pl.col("b") > 0) & (pl.col("a") != pl.col("b"))).sum().alias("repeats"),
-        pl.col("a").sum().alias("rows_a"), pl.col("b").sum().alias("rows_b")).sort("source")
+    uses = (
+        _uses(a, "a")
+        .join(_uses(b, "b"), on=["source", "key"], how="full", coalesce=True)
+        .with_columns(pl.col("a", "b").fill_null(0), pl.coalesce("id", "id_right").alias("id"))
+    )
+    rows = (
+        uses.group_by("source")
+        .agg(
+            (pl.col("b") == 0).sum().alias("only_a"),
+            (pl.col("a") == 0).sum().alias("only_b"),
+            ((pl.col("a") > 0) & (pl.col("b") > 0)).sum().alias("both"),
+            ((pl.col("a") > 0) & (pl.col("b") > 0) & (pl.col("a") != pl.col("b"))).sum().alias("repeats"),
+            pl.col("a").sum().alias("rows_a"),
+            pl.col("b").sum().alias("rows_b"),
+        )
+        .sort("source")
+    )
     differing = uses.filter(pl.col("a") != pl.col("b")).sort("source", "id").select("source", "id", "a", "b")
     one, other = (_keys(bundle, "validation") for bundle in (a, b))
     return Difference(
         config={name: values for name, values in _settings_beside(a, b).items() if values[0] != values[1]},
-        rows=rows, examples=differing,
+        rows=rows,
+        examples=differing,
         same_order=a.manifest["digest"]["train"] == b.manifest["digest"]["train"],
         same_validation=a.manifest["digest"]["validation"] == b.manifest["digest"]["validation"],
         validation_only_a=one.join(other, on="key", how="anti").height,
-        validation_only_b=other.join(one, on="key", how="anti").height)
+        validation_only_b=other.join(one, on="key", how="anti").height,
+    )
 
 
 def _keys(bundle: Bundle, split: str) -> pl.DataFrame:
@@ -56,13 +69,18 @@ def _keys(bundle: Bundle, split: str) -> pl.DataFrame:
 
 
 def _uses(bundle: Bundle, name: str) -> pl.DataFrame:
-    return _keys(bundle, "train").group_by("source", "key").agg(pl.len().cast(pl.Int64).alias(name), pl.col("id").first())
+    return (
+        _keys(bundle, "train").group_by("source", "key").agg(pl.len().cast(pl.Int64).alias(name), pl.col("id").first())
+    )
 
 
 def _settings_beside(a: Bundle, b: Bundle) -> dict[str, tuple[Any, Any]]:
     one, other = (flat(bundle.manifest["config"]) for bundle in (a, b))
-    return {name: (one.get(name), other.get(name)) for name in sorted(one.keys() | other.keys())
-            if name.split(".")[0] not in _BESIDE_THE_POINT}
+    return {
+        name: (one.get(name), other.get(name))
+        for name in sorted(one.keys() | other.keys())
+        if name.split(".")[0] not in _BESIDE_THE_POINT
+    }
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

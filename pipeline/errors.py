@@ -46,12 +46,6 @@ class ConfigErrors(ConfigError):
         self.where, self.what, self.fix = first.where, first.what, first.fix
 
 
-class CheckFailed(PoolmixError):
-    """A check found something broken: exit status 3, so that scripts can tell it from a wrong setting."""
-
-    status = 3
-
-
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The names most like `name`, best first: what the user may have meant."""
     return difflib.get_close_matches(name, sorted(known), n=count, cutoff=0.5)

@@ -46,11 +46,18 @@ def turn_json(turns: pl.DataFrame) -> pl.Series:
     present = [name for name in _OPTIONAL if turns[name].null_count() < len(turns)]
     if not present:
         return turns.select(plain.alias("json"))["json"]
-    fields = [pl.when(pl.col("weight").is_not_null()).then(pl.col(name).cast(pl.String)) if name == "weight"
-              else pl.col(name) if name in _JSON_VALUED else quoted(pl.col(name)) for name in present]
+    fields = [
+        pl.when(pl.col("weight").is_not_null()).then(pl.col(name).cast(pl.String))
+        if name == "weight"
+        else pl.col(name)
+        if name in _JSON_VALUED
+        else quoted(pl.col(name))
+        for name in present
+    ]
     extra = [pl.concat_str(pl.lit(f',"{name}":'), value) for name, value in zip(present, fields, strict=True)]
-    return turns.select(pl.concat_str(plain.str.strip_suffix("}"), *extra, pl.lit("}"),
-                                      ignore_nulls=True).alias("json"))["json"]
+    return turns.select(
+        pl.concat_str(plain.str.strip_suffix("}"), *extra, pl.lit("}"), ignore_nulls=True).alias("json")
+    )["json"]
 
 
 def canonical(turns: pl.DataFrame, offsets: np.ndarray, tools: pl.Series) -> pl.DataFrame:
@@ -61,16 +68,19 @@ def canonical(turns: pl.DataFrame, offsets: np.ndarray, tools: pl.Series) -> pl.
     """
     each = turn_json(turns)
     last = each.gather(offsets[1:] - 1)
-    rows = pl.DataFrame({
-        "before": _joined(each, offsets),
-        "last": last,
-        "tools": tools,
-    })
+    rows = pl.DataFrame(
+        {
+            "before": _joined(each, offsets),
+            "last": last,
+            "tools": tools,
+        }
+    )
     tail = pl.concat_str(pl.lit(',"tools":'), "tools").fill_null("")
     comma = pl.when(pl.col("before") != "").then(pl.lit(",")).otherwise(pl.lit(""))
     texts = rows.select(
-        pl.concat_str(pl.lit('{"messages":['), "before", comma, "last", pl.lit("]"), tail,
-                      pl.lit("}")).alias("canonical"),
+        pl.concat_str(pl.lit('{"messages":['), "before", comma, "last", pl.lit("]"), tail, pl.lit("}")).alias(
+            "canonical"
+        ),
         pl.concat_str(pl.lit('{"messages":['), "before", pl.lit("]"), tail, pl.lit("}")).alias("prompt"),
     )
     return texts.select("canonical", hex128("canonical").alias("key"), hex128("prompt").alias("prompt_key"))
@@ -95,7 +105,8 @@ def hex128(column: str) -> pl.Expr:
 def _hex(numbers: pl.Series) -> pl.Series:
     high = pl.lit(2**64, dtype=pl.UInt128)
     halves = numbers.to_frame("n").select(
-        (pl.col("n") // high).cast(pl.UInt64).alias("high"), (pl.col("n") % high).cast(pl.UInt64).alias("low"))
+        (pl.col("n") // high).cast(pl.UInt64).alias("high"), (pl.col("n") % high).cast(pl.UInt64).alias("low")
+    )
     digits = halves.to_numpy().astype(">u8").tobytes().hex().encode()
     offsets = np.arange(0, 32 * len(numbers) + 1, 32, dtype=np.int64)
     array = pa.LargeStringArray.from_buffers(len(numbers), pa.py_buffer(offsets), pa.py_buffer(digits))

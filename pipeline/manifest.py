@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline import __version__
+from pipeline.configuration import Build
 from pipeline.errors import StoreError, known_names
-from pipeline.settings import Build
 
 if TYPE_CHECKING:
     from pipeline.build import Outcome
@@ -43,9 +43,16 @@ def open_bundle(name: str, bundles: Path) -> Bundle:
         folder = bundles / name
     path = folder / "manifest.json"
     if not path.is_file():
-        known = [place.name for place in bundles.iterdir() if (place / "manifest.json").is_file()] if bundles.is_dir() else []
-        raise StoreError(f"bundle {name}", f"no bundle there ({known_names(name, known)})",
-                         "run `python -m pipeline build`, or name a bundle's folder")
+        known = (
+            [place.name for place in bundles.iterdir() if (place / "manifest.json").is_file()]
+            if bundles.is_dir()
+            else []
+        )
+        raise StoreError(
+            f"bundle {name}",
+            f"no bundle there ({known_names(name, known)})",
+            "run `python -m pipeline build`, or name a bundle's folder",
+        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -55,22 +62,28 @@ def open_bundle(name: str, bundles: Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def bundle_manifest(settings: Build, outcome: Outcome, name: str, command: str, digests: Mapping[str, str],
-                    validation_rows: int) -> dict[str, Any]:
+def bundle_manifest(
+    settings: Build, outcome: Outcome, name: str, command: str, digests: Mapping[str, str], validation_rows: int
+) -> dict[str, Any]:
     """All of the manifest but `files`, which the writer adds last."""
     train = outcome.unique.filter(pl.col("fate") == "train")
     validation = outcome.unique.filter(pl.col("fate") == "validation")
     overlap = int(train["prompt_key"].is_in(validation["prompt_key"].implode()).sum())
     return {
-        "format": FORMAT, "name": name, "command": command, "seed": settings.seed,
+        "format": FORMAT,
+        "name": name,
+        "command": command,
+        "seed": settings.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"poolmix": __version__, "python": platform.python_version()} | {
-            package: version(package) for package in ("polars", "polars-hash", "pyarrow", "xxhash")},
+        "versions": {"poolmix": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in ("polars", "polars-hash", "pyarrow", "xxhash")},
         "digest": dict(digests),
         "rows": {"train": len(outcome.train), "validation": validation_rows},
         "sources": source_counts(settings, outcome),
-        "checks": {"prompt_overlap": overlap,
-                   "validation_repeats": validation_rows - len(validation) if settings.split.validation_from is None else 0},
+        "checks": {
+            "prompt_overlap": overlap,
+            "validation_repeats": validation_rows - len(validation) if settings.split.validation_from is None else 0,
+        },
         "warnings": list(outcome.plan.warnings),
         "config": settings.config,
     }
@@ -78,6 +91,7 @@ def bundle_manifest(settings: Build, outcome: Outcome, name: str, command: str, 
 
 def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]]:
     """Per source: its files, and what became of each of its raw rows, asked and got side by side."""
+
     def tally(frame: pl.DataFrame, column: str) -> dict[tuple[str, str], int]:
         return {(source, value): count for source, value, count in frame.group_by("source", column).len().iter_rows()}
 
@@ -95,15 +109,22 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
         where = {"hub": source.hub, "revision": source.revision, "commit": pool.commit} if source.hub else {}
         weight = max(settings.mix.weights[name], 0.0)
         counts[name] = where | {
-            "files": manifest["inputs"], "pool": manifest["fingerprint"], "raw_rows": manifest["raw_rows"],
+            "files": manifest["inputs"],
+            "pool": manifest["fingerprint"],
+            "raw_rows": manifest["raw_rows"],
             "quarantined": manifest["quarantined"] | ({"prompt_in_validation": leaked} if leaked else {}),
             "duplicates": {copy: copies.get((name, copy), 0) for copy in ("within", "across")},
-            "unique": available + validation, "validation": validation, "available": available,
+            "unique": available + validation,
+            "validation": validation,
+            "available": available,
             "requested_weight": round(weight / asked, 9) if asked else equal,
-            "quota": quotas[name], "train_rows": written.get(name, 0),
+            "quota": quotas[name],
+            "train_rows": written.get(name, 0),
             "achieved_weight": round(quotas[name] / whole, 9),
             "epochs": round(quotas[name] / available, 6) if available else 0.0,
-            "counts": manifest["counts"], "licence": source.licence, "card": source.card,
+            "counts": manifest["counts"],
+            "licence": source.licence,
+            "card": source.card,
         }
     return counts
 
@@ -112,8 +133,10 @@ def card(manifest: Mapping[str, Any]) -> str:
     """The dataset card; its YAML makes `datasets.load_dataset(BUNDLE)` work."""
     splits = [split for split in ("train", "validation") if manifest["rows"][split]]
     files = "\n".join(f"  - split: {split}\n    path: {split}/*.arrow" for split in splits)
-    sources = "\n".join(f"| {name} | {entry['train_rows']:,} | {entry['validation']:,} | {entry['licence'] or 'not stated'} |"
-                        for name, entry in manifest["sources"].items())
+    sources = "\n".join(
+        f"| {name} | {entry['train_rows']:,} | {entry['validation']:,} | {entry['licence'] or 'not stated'} |"
+        for name, entry in manifest["sources"].items()
+    )
     return f"""---
 configs:
 - config_name: default

@@ -58,7 +58,8 @@ def normalize(drafts: Drafts, max_chars: int) -> Drafts:
 
     A conversation is an optional system turn, then user and assistant in turn, with tool turns after the
     assistant's tool calls, and ends with the assistant. A blank system turn is left out; a turn of only tool
-    calls has the content "". Rows longer than `max_chars` characters are `too_long`.
+    calls has the content "". Rows with more than `max_chars` characters of text,
+    reasoning and tool calls are `too_long`.
     Returns: the same kind of frames, `i` as before, with the refused rows only in `refused` (one line each).
     """
     turns = drafts.turns.with_columns(clean_text(drafts.turns["content"]).fill_null(""))
@@ -66,8 +67,9 @@ def normalize(drafts: Drafts, max_chars: int) -> Drafts:
         if turns[name].null_count() < len(turns):
             turns = turns.with_columns(clean_text(turns[name]).alias(name))
     turns = turns.filter((pl.col("role") != "system").fill_null(True) | (pl.col("content") != ""))
-    refused = pl.concat([drafts.refused, _faults(turns, drafts.rows, max_chars)]).unique("i", keep="first",
-                                                                                       maintain_order=True)
+    refused = pl.concat([drafts.refused, _faults(turns, drafts.rows, max_chars)]).unique(
+        "i", keep="first", maintain_order=True
+    )
     if len(refused):
         turns = turns.join(refused.select("i"), on="i", how="anti", maintain_order="left")
     rows = drafts.rows.join(refused.select("i"), on="i", how="anti", maintain_order="left")
@@ -81,10 +83,14 @@ def _faults(turns: pl.DataFrame, rows: pl.DataFrame, max_chars: int) -> pl.DataF
     calls = pl.col("tool_calls").is_not_null()
     blank = pl.col("content") == ""
     in_place = (
-        pl.when(role == "system").then(first)
-        .when(role == "user").then(first | before.is_in(["system", "assistant"]))
-        .when(role == "assistant").then(~first & before.is_in(["user", "tool"]))
-        .otherwise(~first & ((before == "tool") | ((before == "assistant") & calls.shift(1)))))
+        pl.when(role == "system")
+        .then(first)
+        .when(role == "user")
+        .then(first | before.is_in(["system", "assistant"]))
+        .when(role == "assistant")
+        .then(~first & before.is_in(["user", "tool"]))
+        .otherwise(~first & ((before == "tool") | ((before == "assistant") & calls.shift(1))))
+    )
     holds = {
         "bad_role": ~role.is_in(ROLES).fill_null(False),
         "empty_prompt": (role == "user") & blank,
@@ -96,15 +102,26 @@ def _faults(turns: pl.DataFrame, rows: pl.DataFrame, max_chars: int) -> pl.DataF
     for number, reason in reversed(list(enumerate(REASONS[:-1]))):
         code = pl.when(holds[reason]).then(pl.lit(number, pl.Int8)).otherwise(code)
     found = turns.select("i", "role", code.alias("code")).filter(pl.col("code").is_not_null())
-    faults = found.sort("code", maintain_order=True).unique("i", keep="first", maintain_order=True).select(
-        "i", pl.col("code").replace_strict(dict(enumerate(REASONS)), return_dtype=pl.String).alias("reason"),
-        pl.concat_str(pl.lit("role "), pl.col("role").fill_null("null")).alias("detail"))
+    faults = (
+        found.sort("code", maintain_order=True)
+        .unique("i", keep="first", maintain_order=True)
+        .select(
+            "i",
+            pl.col("code").replace_strict(dict(enumerate(REASONS)), return_dtype=pl.String).alias("reason"),
+            pl.concat_str(pl.lit("role "), pl.col("role").fill_null("null")).alias("detail"),
+        )
+    )
     silent = rows.select("i").join(turns.select("i").unique(), on="i", how="anti")
-    lengths = turns.group_by("i").agg(pl.col("content").str.len_chars().sum().alias("chars")).filter(
-        pl.col("chars") > max_chars)
-    return pl.concat([
-        faults,
-        silent.select("i", pl.lit("empty_prompt").alias("reason"), pl.lit("no turns").alias("detail")),
-        lengths.select("i", pl.lit("too_long").alias("reason"),
-                       pl.format("{} characters, at most {}", "chars", pl.lit(max_chars)).alias("detail")),
-    ]).cast(REFUSAL)
+    text = pl.sum_horizontal(pl.col("content", "reasoning_content", "tool_calls").str.len_chars().fill_null(0))
+    lengths = turns.group_by("i").agg(text.sum().alias("chars")).filter(pl.col("chars") > max_chars)
+    return pl.concat(
+        [
+            faults,
+            silent.select("i", pl.lit("empty_prompt").alias("reason"), pl.lit("no turns").alias("detail")),
+            lengths.select(
+                "i",
+                pl.lit("too_long").alias("reason"),
+                pl.format("{} characters, at most {}", "chars", pl.lit(max_chars)).alias("detail"),
+            ),
+        ]
+    ).cast(REFUSAL)

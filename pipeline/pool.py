@@ -1,46 +1,26 @@
-"""From raw files to a pool: read, adapt, normalize, hash, write; one folder per source and content.
+"""A pool on disk: the rows of one source after normalizing, kept for good and shared by every mix.
 
-A pool is addressed by what went into it (the bytes of the raw files, the source's settings, the version of
-this code), so it is made once and shared by every mix. Beside the rows it keeps the line of each row as it
-will stand in a bundle's JSONL, so that a mix only has to put lines in order.
+Beside the rows it keeps the line of each row as it will stand in a bundle's JSONL, so that a mix only has to
+put lines in order.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import xxhash
 
-from pipeline.errors import SourceError, StoreError
-from pipeline.normalize import normalize
-from pipeline.rows import pool_rows
-from pipeline.schema import POOL, REFUSED_COLUMNS
-from pipeline.sources.block import Block
-from pipeline.sources.drafts import Drafts
-from pipeline.sources.files import RawFile, find_files
-from pipeline.sources.read import read_files, read_literal
-from pipeline.sources.settings import Source
-from pipeline.sources.shapes import SHAPES
-from pipeline.store import DATA, Folder, damaged_file, lock, new_folder, open_table, pool_folder, write_pointer
+from pipeline.errors import StoreError
+from pipeline.folder import DATA
+from pipeline.schema import REFUSED_COLUMNS
+from pipeline.store import damaged_file, open_table, pool_folder
 
-# Raise it when the same raw bytes and settings would give other rows than before.
-POOL_VERSION = 1
 FORMAT = "poolmix pool 1"  # of the manifest
 LINES = "lines.arrow"
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-_LINE = pa.schema([("line", pa.large_string())])
-# Where the bytes came from changes no row; a bundle's manifest says it, a pool may serve many places.
-_ORIGIN = ("path", "hub", "revision", "files", "licence", "card")
 
 
 @dataclass(frozen=True)
@@ -91,144 +71,9 @@ def read_quarantine(folder: Path) -> pl.DataFrame:
     return pl.read_ndjson(path, schema=REFUSED_COLUMNS) if path.stat().st_size else pl.DataFrame(schema=REFUSED_COLUMNS)
 
 
-def make_pool(source: Source, pools: Path, max_chars: int, progress: Callable[[int], None] = lambda _: None) -> Pool:
-    """The pool of a source: found if it is there and whole, made otherwise.
-
-    Raises: SourceError if the raw data cannot be read at all, or if a column is missing from all of it.
-    """
-    files, commit = raw_files(source)
-    inputs = [{"path": file.name, "bytes": size, "xxh3_128": digest} for file in files for size, digest in [file.digest()]]
-    address = fingerprint(source, inputs, max_chars)
-    folder = pools / source.name / address
-    with lock(pools, folder):
-        found = _open(source.name, folder)
-        if found is None:
-            with new_folder(folder, keep_cached=True) as target:
-                _write(target, source, files, inputs, address, max_chars, progress)
-            found = _open(source.name, folder, made=True)
-        write_pointer(folder.parent / "latest", address)
-    if found is None:
-        raise StoreError(str(folder), "is damaged although it was just written", "check the disk, then build again")
-    return dataclasses.replace(found, commit=commit)
-
-
-def raw_files(source: Source) -> tuple[list[RawFile], str | None]:
-    """The files of a source, and for one on the hub its resolved commit."""
-    if source.hub is not None:
-        from pipeline.sources.hub import fetch
-
-        found = fetch(source.name, source.hub, source.revision, source.files, source.format)
-        return found.files, found.commit
-    return (find_files(source.name, source.path, source.format) if source.path is not None else []), None
-
-
-def fingerprint(source: Source, inputs: Sequence[dict[str, Any]], max_chars: int) -> str:
-    """16 hex digits over everything that the pool's content depends on."""
-    what = [POOL_VERSION, _settings(source), [(file["path"], file["xxh3_128"]) for file in inputs], max_chars]
-    return xxhash.xxh3_64_hexdigest(json.dumps(what, sort_keys=True, ensure_ascii=False).encode())
-
-
-def _settings(source: Source) -> dict[str, Any]:
-    """The settings of a source that the rows depend on."""
-    return {name: value for name, value in dataclasses.asdict(source).items() if name not in _ORIGIN}
-
-
-def _open(name: str, folder: Path, made: bool = False) -> Pool | None:
+def whole_pool(folder: Path, made: bool = False) -> Pool | None:
     """The pool in a folder, or None where there is none or one of its files is not as it was written."""
     manifest = _manifest(folder)
     if manifest is None or damaged_file(folder, manifest["files"]):
         return None
-    return Pool(name, folder, manifest, made)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What became of one block."""
-
-    columns: Sequence[str]
-    raw_rows: int
-    refused: pl.DataFrame
-    counts: Mapping[str, int]
-    rows: pa.RecordBatch | None
-    lines: pa.Array | None
-
-
-def _make(source: Source, file: str, block: Block, max_chars: int) -> _Made:
-    """One block through adapting, normalizing and hashing."""
-    columns, raw_rows = block.frame.columns, len(block.record) + len(block.refused)
-    if len(block.record) == 0:
-        return _Made(columns, raw_rows, _refused(source.name, file, block, None), {}, None, None)
-    drafts = normalize(SHAPES[source.shape].adapt(block, source), max_chars)
-    refused = _refused(source.name, file, block, drafts)
-    if len(drafts.rows) == 0:
-        return _Made(columns, raw_rows, refused, drafts.counts, None, None)
-    rows, lines = pool_rows(drafts, source.name, list(source.tags), block.record)
-    return _Made(columns, raw_rows, refused, drafts.counts, rows, lines)
-
-
-def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work` on each item, as many at a time as Polars has threads; results in the order of the items."""
-    workers = pl.thread_pool_size()
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Result]] = deque()
-        for item in items:
-            ahead.append(pool.submit(work, item))
-            if len(ahead) > workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-
-def _write(target: Folder, source: Source, files: Sequence[RawFile], inputs: Sequence[dict[str, Any]],
-           address: str, max_chars: int, progress: Callable[[int], None]) -> None:
-    blocks = read_literal(source.literal) if source.literal is not None else read_files(
-        source.name, files, source.delimiter)
-    raw_rows, kept, counts = 0, 0, Counter[str]()
-    refused = [pl.DataFrame(schema=REFUSED_COLUMNS)]
-    columns: dict[str, None] = {}
-    with target.dataset("", POOL) as rows, target.open(LINES) as stream, pa.ipc.new_stream(
-            pa.PythonFile(stream, mode="w"), _LINE) as lines:
-        for made in in_order(lambda item: _make(source, item[0], item[1], max_chars), blocks):
-            columns |= dict.fromkeys(made.columns)
-            refused.append(made.refused)
-            counts.update(made.counts)
-            raw_rows += made.raw_rows
-            if made.rows is not None:
-                rows.write_batch(made.rows)
-                lines.write_batch(pa.record_batch([made.lines], schema=_LINE))
-                kept += made.rows.num_rows
-            progress(raw_rows)
-    quarantine = pl.concat(refused).sort("row")
-    _require_columns(source, list(columns), quarantine, raw_rows)
-    target.write_text("quarantine.jsonl", quarantine.write_ndjson())
-    target.write_json("manifest.json", {
-        "format": FORMAT, "name": source.name, "fingerprint": address, "settings": _settings(source),
-        "inputs": list(inputs), "raw_rows": raw_rows, "rows": kept,
-        "quarantined": dict(sorted(Counter(quarantine["reason"].to_list()).items())),
-        "counts": dict(sorted(counts.items())), "files": dict(target.files),
-    })
-
-
-def _refused(source: str, file: str, block: Block, drafts: Drafts | None) -> pl.DataFrame:
-    """The block's refused rows, by the reader and by normalizing."""
-    found = [(source, bad.record, file, bad.line, bad.reason, bad.detail, bad.text) for bad in block.refused]
-    if drafts is not None:
-        for i, reason, detail in drafts.refused.iter_rows():
-            text = json.dumps({name: value for name, value in block.frame.row(i, named=True).items() if value is not None},
-                              ensure_ascii=False)[:200]
-            found.append((source, int(block.record[i]), file, int(block.line[i]), reason, detail, text))
-    return pl.DataFrame(found, schema=REFUSED_COLUMNS, orient="row").with_columns(
-        pl.when(pl.col("line") > 0).then("line").alias("line"))
-
-
-def _require_columns(source: Source, have: Sequence[str], quarantine: pl.DataFrame, raw_rows: int) -> None:
-    """Raises: SourceError if every row lacks a column, which is a wrong setting and no flaw of the rows."""
-    missing = int((quarantine["reason"] == "missing_column").sum())
-    if raw_rows == 0 or missing < raw_rows:
-        return
-    absent = [(role, source.columns[role]) for role in SHAPES[source.shape].needs if source.columns[role] not in have]
-    role, column = absent[0] if absent else ("", "")
-    what = f"no column '{column}'" if absent else quarantine["detail"][0]
-    raise SourceError(f"source {source.name}", f"{what} (have: {', '.join(have)})",
-                      f"set sources.{source.name}.columns.{role or SHAPES[source.shape].needs[0]}=NAME")
-
+    return Pool(manifest["name"], folder, manifest, made)

@@ -16,14 +16,15 @@ import pyarrow as pa
 from pipeline.bundle import JSONL
 from pipeline.dedup.exact import preference
 from pipeline.errors import ConfigError, PoolmixError
+from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool, read_quarantine
-from pipeline.settings import read_sources
 from pipeline.show import plain_row, require_source, visible
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files, read_literal
-from pipeline.sources.settings import Source
-from pipeline.store import DATA, open_table
+from pipeline.sources.settings import read_sources
+from pipeline.sources.source import Source
+from pipeline.store import open_table
 
 _LISTED = 8  # places of a repeated row
 

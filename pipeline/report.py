@@ -39,11 +39,15 @@ def split_lines(unique: pl.DataFrame, split: Split) -> list[str]:
     leaked = int((unique["fate"] == "prompt_in_validation").sum())
     notes = [f"{source} {count:,}" for source, count in found.iter_rows()]
     notes += [f"prompt_in_validation {leaked:,}"] if leaked else []
-    lines = [f"split      {len(unique):>,} → {len(unique) - validation - leaked:<,}  "
-             f"validation {validation:,}{': ' if notes else ''}{' · '.join(notes)}"]
+    lines = [
+        f"split      {len(unique):>,} → {len(unique) - validation - leaked:<,}  "
+        f"validation {validation:,}{': ' if notes else ''}{' · '.join(notes)}"
+    ]
     if split.validation_from is None and validation < split.min_validation:
-        lines.append(f"warning: {validation:,} validation rows, fewer than split.min_validation={split.min_validation:,}: "
-                     "half of the rows, in whole prompts, is the most")
+        lines.append(
+            f"warning: {validation:,} validation rows, fewer than split.min_validation={split.min_validation:,}: "
+            "half of the rows, in whole prompts, is the most"
+        )
     return lines
 
 
@@ -51,8 +55,17 @@ def mix_lines(mix: Mix, plan: Plan, available: Mapping[str, int]) -> list[str]:
     """What was asked and what was got, source by source."""
     whole = sum(plan.quotas.values())
     asked = sum(max(weight, 0.0) for weight in mix.weights.values()) or len(mix.weights)
-    rows = [[name, f"{max(mix.weights[name], 0.0) / asked:.4f}", f"{quota / whole:.4f}", f"{available.get(name, 0):,}",
-             f"{quota:,}", f"{quota / available[name]:.2f}" if quota else "–"] for name, quota in sorted(plan.quotas.items())]
+    rows = [
+        [
+            name,
+            f"{max(mix.weights[name], 0.0) / asked:.4f}",
+            f"{quota / whole:.4f}",
+            f"{available.get(name, 0):,}",
+            f"{quota:,}",
+            f"{quota / available[name]:.2f}" if quota else "–",
+        ]
+        for name, quota in sorted(plan.quotas.items())
+    ]
     lines = [f"mix        {mix.strategy} → {whole:,} training rows"]
     lines += table(["source", "asked", "got", "available", "rows", "epochs"], rows, indent=11)
     return lines + [f"warning: {warning}" for warning in plan.warnings]

@@ -22,11 +22,20 @@ def pool_rows(drafts: Drafts, source: str, tags: list[str], numbers: np.ndarray)
     named = rows.select(
         pl.concat_str(pl.lit(f"{source}:"), pl.Series(numbers[rows["i"].to_numpy()]).cast(pl.String)).alias("id"),
         pl.lit(source).alias("source"),
-        pl.concat_list(pl.lit(tags, pl.List(pl.String)), pl.col("tags").fill_null([])).list.unique(
-            maintain_order=True).alias("tags"),
-        "tools", "answer", "meta", keys["canonical"], keys["key"], keys["prompt_key"])
-    columns = [messages_array(turns, offsets) if field.name == "messages" else arrow(named[field.name], field.type)
-               for field in POOL]
+        pl.concat_list(pl.lit(tags, pl.List(pl.String)), pl.col("tags").fill_null([]))
+        .list.unique(maintain_order=True)
+        .alias("tags"),
+        "tools",
+        "answer",
+        "meta",
+        keys["canonical"],
+        keys["key"],
+        keys["prompt_key"],
+    )
+    columns = [
+        messages_array(turns, offsets) if field.name == "messages" else arrow(named[field.name], field.type)
+        for field in POOL
+    ]
     return pa.record_batch(columns, schema=POOL), jsonl_lines(named)
 
 
@@ -36,9 +45,19 @@ def jsonl_lines(rows: pl.DataFrame) -> pa.LargeStringArray:
     In: `id`, `source`, `tags` and `canonical` (the canonical JSON of `pipeline.keys`).
     """
     tags = pl.struct(pl.col("tags").alias("_")).struct.json_encode().str.strip_prefix('{"_":').str.strip_suffix("}")
-    lines = rows.select(pl.concat_str(
-        pl.lit('{"id":'), quoted(pl.col("id")), pl.lit(',"source":'), quoted(pl.col("source")), pl.lit(',"tags":'), tags,
-        pl.lit(","), pl.col("canonical").str.strip_prefix("{"), pl.lit("\n")))
+    lines = rows.select(
+        pl.concat_str(
+            pl.lit('{"id":'),
+            quoted(pl.col("id")),
+            pl.lit(',"source":'),
+            quoted(pl.col("source")),
+            pl.lit(',"tags":'),
+            tags,
+            pl.lit(","),
+            pl.col("canonical").str.strip_prefix("{"),
+            pl.lit("\n"),
+        )
+    )
     return lines.to_series().to_arrow().cast(pa.large_string())
 
 
@@ -55,8 +74,10 @@ def flat_turns(messages: pa.ChunkedArray) -> tuple[pl.DataFrame, np.ndarray]:
     lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
     fields = dict(zip((field.name for field in MESSAGE), lists.flatten().flatten(), strict=True))
     plain = {name: array.storage if isinstance(array, pa.ExtensionArray) else array for name, array in fields.items()}
-    turns = pl.DataFrame({"i": np.repeat(np.arange(len(lists), dtype=np.uint32), lengths)} | {
-        name: pl.Series(pl.from_arrow(array)) for name, array in plain.items()})
+    turns = pl.DataFrame(
+        {"i": np.repeat(np.arange(len(lists), dtype=np.uint32), lengths)}
+        | {name: pl.Series(pl.from_arrow(array)) for name, array in plain.items()}
+    )
     return turns.select(*TURN_COLUMNS).cast(TURN_COLUMNS), np.append(0, np.cumsum(lengths)).astype(np.int64)
 
 

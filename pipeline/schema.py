@@ -56,35 +56,41 @@ MESSAGE = _message(pa.string())
 POOL = _rows(pa.string())
 BUNDLE = _rows(_JSON).append(pa.field("epoch", pa.int32()))
 
-TURN_COLUMNS = pl.Schema({
-    "i": pl.UInt32,  # position of the row in its block
-    "role": pl.String,
-    "content": pl.String,
-    "reasoning_content": pl.String,
-    "tool_calls": pl.String,
-    "tool_call_id": pl.String,
-    "name": pl.String,
-    "weight": pl.Float64,
-})
+TURN_COLUMNS = pl.Schema(
+    {
+        "i": pl.UInt32,  # position of the row in its block
+        "role": pl.String,
+        "content": pl.String,
+        "reasoning_content": pl.String,
+        "tool_calls": pl.String,
+        "tool_call_id": pl.String,
+        "name": pl.String,
+        "weight": pl.Float64,
+    }
+)
 
-ROW_COLUMNS = pl.Schema({
-    "i": pl.UInt32,
-    "tags": pl.List(pl.String),
-    "tools": pl.String,
-    "answer": pl.String,
-    "meta": pl.String,
-})
+ROW_COLUMNS = pl.Schema(
+    {
+        "i": pl.UInt32,
+        "tags": pl.List(pl.String),
+        "tools": pl.String,
+        "answer": pl.String,
+        "meta": pl.String,
+    }
+)
 
 # A refused row: where it stood, why, and what it looked like (the first 200 characters).
-REFUSED_COLUMNS = pl.Schema({
-    "source": pl.String,
-    "row": pl.Int64,
-    "file": pl.String,
-    "line": pl.Int64,  # counted from 1; null where the format has no lines
-    "reason": pl.String,
-    "detail": pl.String,
-    "text": pl.String,
-})
+REFUSED_COLUMNS = pl.Schema(
+    {
+        "source": pl.String,
+        "row": pl.Int64,
+        "file": pl.String,
+        "line": pl.Int64,  # counted from 1; null where the format has no lines
+        "reason": pl.String,
+        "detail": pl.String,
+        "text": pl.String,
+    }
+)
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -94,8 +100,11 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
-        raise SchemaError("table", f"no column {', '.join(missing)} (have: {', '.join(table.column_names)})",
-                          "write it again with `python -m pipeline build`")
+        raise SchemaError(
+            "table",
+            f"no column {', '.join(missing)} (have: {', '.join(table.column_names)})",
+            "write it again with `python -m pipeline build`",
+        )
     try:
         return table.select(schema.names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:

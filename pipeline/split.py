@@ -51,7 +51,8 @@ def choose_validation(rows: pl.DataFrame, split: Split, seed: int) -> pl.Series:
     if not any(left.values()):
         return pl.repeat(False, len(rows), eager=True)
     ordered = rows.select("source", "prompt_key", rank(seed, "split", "prompt_key").alias("rank")).sort(
-        "source", "rank", "prompt_key")
+        "source", "rank", "prompt_key"
+    )
     elsewhere = _several_sources(rows)
     taken: set[str] = set()
     for (name,), own in ordered.partition_by("source", as_dict=True, maintain_order=True).items():
@@ -82,6 +83,10 @@ def reuse_validation(rows: pl.DataFrame, validation: pl.DataFrame) -> pl.Series:
     for another row with one of their prompts (it must not be trained on), `train` for the rest.
     """
     return rows.select(
-        pl.when(pl.col("key").is_in(validation["key"].implode())).then(pl.lit("validation"))
-        .when(pl.col("prompt_key").is_in(validation["prompt_key"].implode())).then(pl.lit("prompt_in_validation"))
-        .otherwise(pl.lit("train")).alias("fate")).to_series()
+        pl.when(pl.col("key").is_in(validation["key"].implode()))
+        .then(pl.lit("validation"))
+        .when(pl.col("prompt_key").is_in(validation["prompt_key"].implode()))
+        .then(pl.lit("prompt_in_validation"))
+        .otherwise(pl.lit("train"))
+        .alias("fate")
+    ).to_series()

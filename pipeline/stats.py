@@ -10,9 +10,10 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.dedup.exact import prompts_with_several_answers
+from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool
-from pipeline.store import DATA, open_table
+from pipeline.store import open_table
 
 # Rows whose messages are measured at once; only their lengths are kept.
 _SLICE = 1 << 15

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import xxhash
 
 from pipeline.bundle import JSONL
 from pipeline.errors import SchemaError, StoreError
-from pipeline.keys import ContentDigest, canonical, text_bytes
 from pipeline.manifest import Bundle
 from pipeline.mix.quotas import largest_remainder
-from pipeline.normalize import normalize
 from pipeline.pool import read_quarantine
-from pipeline.rows import flat_turns, jsonl_lines
-from pipeline.schema import BUNDLE, ROW_COLUMNS, conform
-from pipeline.sources.drafts import REFUSAL, Drafts
-from pipeline.store import DATA, damaged_file, open_table
-
-_SLICE = 1 << 15
+from pipeline.reread import Reread, reread
+from pipeline.store import damaged_file
 
 
 @dataclass(frozen=True)
@@ -36,49 +27,62 @@ class Check:
     faults: list[str]
 
 
-@dataclass
-class _Split:
-    """What one pass over a split collects. `frame` has the small columns of all rows."""
-
-    frame: pl.DataFrame
-    digest: str
-    jsonl: str
-    wrong_keys: list[str] = field(default_factory=list[str])
-    wrong_rows: list[str] = field(default_factory=list[str])
-
-
 def verify(bundle: Bundle) -> Iterator[Check]:
     """Check a bundle promise by promise. Stops after the files if they are not as they were written."""
     manifest = bundle.manifest
-    yield (files := Check("files", "every file has the bytes that the manifest says, and no other file is there",
-                          _files(bundle)))
+    yield (
+        files := Check(
+            "files", "every file has the bytes that the manifest says, and no other file is there", _files(bundle)
+        )
+    )
     if files.faults:
         return
-    splits: dict[str, _Split] = {}
+    splits: dict[str, Reread] = {}
     faults: list[str] = []
     for name in ("train", "validation"):
         try:
-            splits[name] = _read_split(bundle.folder, name)
+            splits[name] = reread(bundle.folder, name)
         except (SchemaError, StoreError) as error:
             faults.append(str(error))
     yield Check("schema", "both splits have the columns of a bundle", faults)
     if faults:
         return
     train, validation = splits["train"], splits["validation"]
-    yield Check("rows", "both splits have as many rows as the manifest says", _unequal(
-        {name: len(split.frame) for name, split in splits.items()}, manifest["rows"]))
-    yield Check("digest", "the content digests are those of the rows in their order", _unequal(
-        {name: split.digest for name, split in splits.items()}, manifest["digest"]))
-    yield Check("keys", "each row's keys are the hashes of its messages and tools", train.wrong_keys + validation.wrong_keys)
+    yield Check(
+        "rows",
+        "both splits have as many rows as the manifest says",
+        _unequal({name: len(split.frame) for name, split in splits.items()}, manifest["rows"]),
+    )
+    yield Check(
+        "digest",
+        "the content digests are those of the rows in their order",
+        _unequal({name: split.digest for name, split in splits.items()}, manifest["digest"]),
+    )
+    yield Check(
+        "keys", "each row's keys are the hashes of its messages and tools", train.wrong_keys + validation.wrong_keys
+    )
     yield Check("normalized", "text is clean and roles are in order", train.wrong_rows + validation.wrong_rows)
-    yield Check("jsonl", "JSONL holds the same rows in the same order as Arrow", [
-        f"{JSONL[name]} differs from {name}/" for name, split in splits.items()
-        if split.jsonl != manifest["files"][JSONL[name]]["xxh3_128"]])
+    yield Check(
+        "jsonl",
+        "JSONL holds the same rows in the same order as Arrow",
+        [
+            f"{JSONL[name]} differs from {name}/"
+            for name, split in splits.items()
+            if split.jsonl != manifest["files"][JSONL[name]]["xxh3_128"]
+        ],
+    )
     yield Check("no_leakage", "no prompt stands on both sides", _leaks(train.frame, validation.frame))
-    yield Check("validation_once", "no validation row is repeated, neither there nor in train", _repeats(validation.frame))
-    yield Check("repeats", "the repeats of a row are numbered 0, 1, 2 …, and even out within a source",
-                _uneven(train.frame, manifest))
-    yield Check("sums", "raw rows = quarantined + duplicates + unique; unique = validation + available", _sums(manifest))
+    yield Check(
+        "validation_once", "no validation row is repeated, neither there nor in train", _repeats(validation.frame)
+    )
+    yield Check(
+        "repeats",
+        "the repeats of a row are numbered 0, 1, 2 …, and even out within a source",
+        _uneven(train.frame, manifest),
+    )
+    yield Check(
+        "sums", "raw rows = quarantined + duplicates + unique; unique = validation + available", _sums(manifest)
+    )
     yield Check("quarantine", "quarantine.jsonl lists exactly the rows counted as quarantined", _quarantine(bundle))
     yield Check("quotas", "each source has its quota, exact by largest remainder", _quotas(train.frame, manifest))
     yield Check("prefixes", "every stretch from the start holds the mix", _prefixes(train.frame, manifest))
@@ -92,51 +96,12 @@ def _files(bundle: Bundle) -> list[str]:
     return faults + [f"{name} is not in the manifest" for name in extra]
 
 
-def _read_split(folder: Path, name: str) -> _Split:
-    """One pass over a split: rebuild keys and JSONL lines from its messages and compare."""
-    table = conform(open_table(folder / name / DATA), BUNDLE)
-    digest, jsonl = ContentDigest(), xxhash.xxh3_128()
-    split = _Split(pl.DataFrame(), "", "")
-    frames: list[pl.DataFrame] = []
-    for start in range(0, table.num_rows, _SLICE):
-        part = table.slice(start, _SLICE)
-        frame = _plain(part, ["id", "source", "tags", "tools", "key", "prompt_key", "epoch"])
-        turns, offsets = flat_turns(part["messages"])
-        frame = frame.hstack(canonical(turns, offsets, frame["tools"]).rename({"key": "own", "prompt_key": "own_prompt"}))
-        wrong = frame.filter((pl.col("key") != pl.col("own")) | (pl.col("prompt_key") != pl.col("own_prompt")))
-        split.wrong_keys += [f"{name} {row}: other keys than its messages have" for row in wrong["id"]]
-        split.wrong_rows += [f"{name} {fault}" for fault in _not_normalized(frame, turns)]
-        digest.update(frame)
-        jsonl.update(text_bytes(jsonl_lines(frame)))
-        frames.append(frame.select("id", "source", "key", "prompt_key", "epoch"))
-    empty = pl.DataFrame(schema={"id": pl.String, "source": pl.String, "key": pl.String, "prompt_key": pl.String, "epoch": pl.Int32})
-    split.frame = pl.concat([empty, *frames])
-    split.digest, split.jsonl = digest.hexdigest(), jsonl.hexdigest()
-    return split
-
-
-def _plain(table: pa.Table, columns: list[str]) -> pl.DataFrame:
-    """Columns of a bundle in Polars, JSON as its text."""
-    plain = [table[name].cast(pa.string()) if isinstance(table.schema.field(name).type, pa.BaseExtensionType) else table[name]
-             for name in columns]
-    return pl.DataFrame(pl.from_arrow(pa.table(plain, names=columns)))
-
-
-def _not_normalized(frame: pl.DataFrame, turns: pl.DataFrame) -> list[str]:
-    """Normalizing what is normalized must change nothing."""
-    rows = pl.DataFrame({"i": np.arange(len(frame), dtype=np.uint32)}).with_columns(
-        pl.lit(None, kind).alias(name) for name, kind in ROW_COLUMNS.items() if name != "i")
-    again = normalize(Drafts(turns, rows, pl.DataFrame(schema=REFUSAL)), max_chars=2**62)
-    faults = [f"{frame['id'][i]}: {reason}" for i, reason, _ in again.refused.iter_rows()]
-    if not faults and not again.turns.equals(turns):
-        differs = turns.with_row_index().filter(pl.struct(turns.columns).ne_missing(
-            pl.struct(*(again.turns[column] for column in turns.columns)))) if len(again.turns) == len(turns) else turns.head(1)
-        faults = [f"{frame['id'][differs['i'][0]]}: its text is not clean"]
-    return faults
-
-
 def _unequal(found: dict[str, Any], said: dict[str, Any]) -> list[str]:
-    return [f"{name}: found {found[name]}, the manifest says {said.get(name)}" for name in found if found[name] != said.get(name)]
+    return [
+        f"{name}: found {found[name]}, the manifest says {said.get(name)}"
+        for name in found
+        if found[name] != said.get(name)
+    ]
 
 
 def _leaks(train: pl.DataFrame, validation: pl.DataFrame) -> list[str]:
@@ -150,14 +115,25 @@ def _repeats(validation: pl.DataFrame) -> list[str]:
 
 
 def _uneven(train: pl.DataFrame, manifest: dict[str, Any]) -> list[str]:
-    uses = train.group_by("source", "id").agg(pl.len().alias("uses"), pl.col("epoch").n_unique().alias("epochs"),
-                                              pl.col("epoch").max().alias("last"), pl.col("key").n_unique().alias("keys"))
-    faults = [f"{row}: its repeats are not numbered 0, 1, 2 …" for row in uses.filter(
-        (pl.col("epochs") != pl.col("uses")) | (pl.col("last") != pl.col("uses") - 1) | (pl.col("keys") != 1))["id"].sort()]
+    uses = train.group_by("source", "id").agg(
+        pl.len().alias("uses"),
+        pl.col("epoch").n_unique().alias("epochs"),
+        pl.col("epoch").max().alias("last"),
+        pl.col("key").n_unique().alias("keys"),
+    )
+    faults = [
+        f"{row}: its repeats are not numbered 0, 1, 2 …"
+        for row in uses.filter(
+            (pl.col("epochs") != pl.col("uses")) | (pl.col("last") != pl.col("uses") - 1) | (pl.col("keys") != 1)
+        )["id"].sort()
+    ]
     if manifest["config"]["mix"]["replacement"]:
         return faults
-    extremes = uses.group_by("source").agg(pl.len().alias("rows"), pl.col("uses").max().alias("most"),
-                                           pl.col("uses").min().alias("least")).sort("source")
+    extremes = (
+        uses.group_by("source")
+        .agg(pl.len().alias("rows"), pl.col("uses").max().alias("most"), pl.col("uses").min().alias("least"))
+        .sort("source")
+    )
     for source, rows, most, least in extremes.iter_rows():
         unused = rows < manifest["sources"].get(source, {}).get("available", 0)
         if most - (0 if unused else least) > 1:
@@ -172,33 +148,52 @@ def _sums(manifest: dict[str, Any]) -> list[str]:
         if entry["raw_rows"] != gone + entry["unique"]:
             faults.append(f"{name}: {entry['raw_rows']:,} raw rows, but {gone:,} gone and {entry['unique']:,} unique")
         if entry["unique"] != entry["validation"] + entry["available"]:
-            faults.append(f"{name}: {entry['unique']:,} unique, but {entry['validation']:,} validation and "
-                          f"{entry['available']:,} available")
+            faults.append(
+                f"{name}: {entry['unique']:,} unique, but {entry['validation']:,} validation and "
+                f"{entry['available']:,} available"
+            )
     return faults
 
 
 def _quarantine(bundle: Bundle) -> list[str]:
     listed = read_quarantine(bundle.folder)
     found = {(source, reason): count for source, reason, count in listed.group_by("source", "reason").len().iter_rows()}
-    said = {(name, reason): count for name, entry in bundle.manifest["sources"].items()
-            for reason, count in entry["quarantined"].items()}
-    return [f"{name}, {reason}: {found.get((name, reason), 0):,} listed, {said.get((name, reason), 0):,} counted"
-            for name, reason in sorted(found.keys() | said.keys()) if found.get((name, reason)) != said.get((name, reason))]
+    said = {
+        (name, reason): count
+        for name, entry in bundle.manifest["sources"].items()
+        for reason, count in entry["quarantined"].items()
+    }
+    return [
+        f"{name}, {reason}: {found.get((name, reason), 0):,} listed, {said.get((name, reason), 0):,} counted"
+        for name, reason in sorted(found.keys() | said.keys())
+        if found.get((name, reason)) != said.get((name, reason))
+    ]
 
 
 def _quotas(train: pl.DataFrame, manifest: dict[str, Any]) -> list[str]:
     counts: dict[str, int] = dict(train["source"].value_counts().iter_rows())
     sources = manifest["sources"]
-    faults = [f"{name}: {counts.get(name, 0):,} rows, its quota is {entry['quota']:,}" for name, entry in sources.items()
-              if not counts.get(name, 0) == entry["quota"] == entry["train_rows"]]
+    faults = [
+        f"{name}: {counts.get(name, 0):,} rows, its quota is {entry['quota']:,}"
+        for name, entry in sources.items()
+        if not counts.get(name, 0) == entry["quota"] == entry["train_rows"]
+    ]
     faults += [f"{name} is no source of this bundle" for name in sorted(counts.keys() - sources.keys())]
     mix = manifest["config"]["mix"]
     asked = {name: entry["requested_weight"] for name, entry in sources.items()}
-    exact = mix["strategy"] == "resample" and mix["on_shortage"] != "renormalize" and all(
-        entry["available"] for entry in sources.values())
-    if exact and (quotas := largest_remainder(sum(counts.values()), asked)) != {name: e["quota"] for name, e in sources.items()}:
-        faults += [f"{name}: its quota is {sources[name]['quota']:,}, by its weight it is {quota:,}"
-                   for name, quota in quotas.items() if abs(quota - sources[name]["quota"]) > 1]
+    exact = (
+        mix["strategy"] == "resample"
+        and mix["on_shortage"] != "renormalize"
+        and all(entry["available"] for entry in sources.values())
+    )
+    if exact and (quotas := largest_remainder(sum(counts.values()), asked)) != {
+        name: e["quota"] for name, e in sources.items()
+    }:
+        faults += [
+            f"{name}: its quota is {sources[name]['quota']:,}, by its weight it is {quota:,}"
+            for name, quota in quotas.items()
+            if abs(quota - sources[name]["quota"]) > 1
+        ]
     return faults
 
 
@@ -215,5 +210,3 @@ def _prefixes(train: pl.DataFrame, manifest: dict[str, Any]) -> list[str]:
             n = int(away.argmax()) + 1
             faults.append(f"{name}: {away.max():.1f} rows away from its share after {n:,} rows")
     return faults
-
-

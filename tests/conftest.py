@@ -13,8 +13,8 @@ from pipeline.sources.block import Refused
 from pipeline.sources.drafts import Drafts
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files
-from pipeline.sources.settings import Source
 from pipeline.sources.shapes import SHAPES
+from pipeline.sources.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
 

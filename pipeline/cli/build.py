@@ -34,7 +34,7 @@ def run(config: dict[str, Any], job: Job) -> None:
 
     prepare_libraries(config.get("threads"))
     from pipeline.build import build
-    from pipeline.settings import read_build
+    from pipeline.configuration import read_build
 
     settings = read_build(config, root())
     print(build(settings, job.command, job.sweep, lambda line: print(line, flush=True)))

@@ -86,11 +86,12 @@ def _make(config: dict[str, Any]) -> None:
 
     prepare_libraries(config.get("threads"))
     from pipeline.build import make_pools
-    from pipeline.settings import read_build
+    from pipeline.configuration import read_build
 
     mix: dict[str, Any] = config.get("mix") or {}
     weights = dict.fromkeys(config.get("sources") or {}, 1) | (mix.get("weights") or {})  # pools need none
-    make_pools(read_build(config | {"mix": mix | {"weights": weights}}, root()), lambda line: print(line, flush=True))
+    build = {name: value for name, value in config.items() if name not in ("make", "prune")}
+    make_pools(read_build(build | {"mix": mix | {"weights": weights}}, root()), lambda line: print(line, flush=True))
 
 
 def _entries(pools: Path) -> Iterator[_Entry]:

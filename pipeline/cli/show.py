@@ -54,11 +54,12 @@ class _Asked:
 
 def run(config: dict[str, Any], _job: Job) -> None:
     """Print what was asked for."""
+    from pipeline.folder import DATA
     from pipeline.manifest import open_bundle
     from pipeline.pool import open_pool, read_quarantine
     from pipeline.settings import bundle_setting
     from pipeline.show import first_rows, refuse_both, refused_rows, require_source
-    from pipeline.store import DATA, open_table
+    from pipeline.store import open_table
 
     asked = _read(config)
     if asked.pool is not None:

@@ -20,8 +20,13 @@ def mark_duplicates(rows: pl.DataFrame) -> pl.Series:
     """
     first_here = pl.struct("source", "key").is_first_distinct()
     return rows.select(
-        pl.when(pl.col("key").is_first_distinct()).then(None)
-        .when(first_here).then(pl.lit("across")).otherwise(pl.lit("within")).alias("copy")).to_series()
+        pl.when(pl.col("key").is_first_distinct())
+        .then(None)
+        .when(first_here)
+        .then(pl.lit("across"))
+        .otherwise(pl.lit("within"))
+        .alias("copy")
+    ).to_series()
 
 
 def prompts_with_several_answers(rows: pl.DataFrame) -> pl.DataFrame:
@@ -29,5 +34,9 @@ def prompts_with_several_answers(rows: pl.DataFrame) -> pl.DataFrame:
 
     In: `prompt_key` of rows without duplicates, so several rows are several answers. Nothing is dropped.
     """
-    return rows.group_by("prompt_key").agg(pl.len().alias("rows")).filter(pl.col("rows") > 1).sort(
-        "rows", "prompt_key", descending=[True, False])
+    return (
+        rows.group_by("prompt_key")
+        .agg(pl.len().alias("rows"))
+        .filter(pl.col("rows") > 1)
+        .sort("rows", "prompt_key", descending=[True, False])
+    )

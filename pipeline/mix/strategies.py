@@ -16,7 +16,7 @@ import polars as pl
 
 from pipeline.errors import ConfigError
 from pipeline.keys import rank
-from pipeline.mix.quotas import largest_remainder, total_within, renormalized
+from pipeline.mix.quotas import largest_remainder, renormalized, total_within
 
 # Used when mix.total_rows is not set: this share of all rows that are available for training.
 DEFAULT_SHARE = 0.9
@@ -62,8 +62,11 @@ def relative_weights(weights: Mapping[str, float]) -> tuple[dict[str, float], li
     below = [name for name, weight in weights.items() if weight < 0]
     above = [name for name, weight in weights.items() if weight > 0]
     if below and above:
-        raise ConfigError(f"mix.weights.{below[0]}", f"{weights[below[0]]:g} is negative while {above[0]} is positive",
-                          f"set mix.weights.{below[0]}=0 to leave the source out of training")
+        raise ConfigError(
+            f"mix.weights.{below[0]}",
+            f"{weights[below[0]]:g} is negative while {above[0]} is positive",
+            f"set mix.weights.{below[0]}=0 to leave the source out of training",
+        )
     if not above:
         return dict.fromkeys(weights, 1.0), ["no weight is above 0: all sources get equal weights"]
     return dict(weights), []
@@ -80,12 +83,18 @@ def plan_mix(mix: Mix, available: Mapping[str, int]) -> Plan:
         warnings.append(f"no rows to train on in {', '.join(empty)}: left out")
         weights = {name: 0.0 if name in empty else weight for name, weight in weights.items()}
     if not any(weights.values()):
-        raise ConfigError("mix.weights", "no source with a weight above 0 has rows to train on",
-                          "give more raw rows, or set a lower split.valid_ratio")
+        raise ConfigError(
+            "mix.weights",
+            "no source with a weight above 0 has rows to train on",
+            "give more raw rows, or set a lower split.valid_ratio",
+        )
     plan = SIZERS[mix.strategy](mix, weights, available)
     epochs = {name: quota / available[name] for name, quota in plan.quotas.items() if quota}
-    warnings += [f"{name} is repeated {times:.1f} times; set mix.max_epochs to limit it"
-                 for name, times in epochs.items() if times > MANY_EPOCHS and mix.max_epochs is None]
+    warnings += [
+        f"{name} is repeated {times:.1f} times; set mix.max_epochs to limit it"
+        for name, times in epochs.items()
+        if times > MANY_EPOCHS and mix.max_epochs is None
+    ]
     return Plan(plan.quotas, plan.pace, [*warnings, *plan.warnings])
 
 
@@ -95,21 +104,24 @@ def _interleave(mix: Mix, weights: Mapping[str, float], available: Mapping[str, 
         return Plan({name: available[name] if weight else 0 for name, weight in weights.items()}, dict(weights))
     total = total_within(available, weights)
     quotas = largest_remainder(total if mix.total_rows is None else min(total, mix.total_rows), weights)
-    warnings = [f"mix.total_rows={mix.total_rows:,}, but the scarcest source allows {total:,}"] if (
-        mix.total_rows or 0) > total else []
+    warnings = (
+        [f"mix.total_rows={mix.total_rows:,}, but the scarcest source allows {total:,}"]
+        if (mix.total_rows or 0) > total
+        else []
+    )
     return Plan(quotas, quotas, warnings)
 
 
 def _concat(mix: Mix, weights: Mapping[str, float], available: Mapping[str, int]) -> Plan:
     _refuse_total(mix, "concat")
     quotas = {name: available[name] if weight else 0 for name, weight in weights.items()}
-    return Plan(quotas, quotas, _unequal(mix, weights, "concat takes every row"))
+    return Plan(quotas, quotas, _unequal(weights, "concat takes every row"))
 
 
 def _temperature(mix: Mix, weights: Mapping[str, float], available: Mapping[str, int]) -> Plan:
     flattened = {name: available[name] ** (1 / mix.temperature) if weight else 0.0 for name, weight in weights.items()}
     plan = _resample(mix, flattened, available)
-    return Plan(plan.quotas, plan.pace, [*plan.warnings, *_unequal(mix, weights, "temperature goes by size")])
+    return Plan(plan.quotas, plan.pace, [*plan.warnings, *_unequal(weights, "temperature goes by size")])
 
 
 def _resample(mix: Mix, weights: Mapping[str, float], available: Mapping[str, int]) -> Plan:
@@ -124,11 +136,15 @@ def _resample(mix: Mix, weights: Mapping[str, float], available: Mapping[str, in
         return Plan(quotas, quotas)
     if mix.on_shortage == "error":
         raise ConfigError(
-            f"mix.max_epochs={mix.max_epochs:g}", f"{over[0]} has {available[over[0]]:,} rows, at most "
+            f"mix.max_epochs={mix.max_epochs:g}",
+            f"{over[0]} has {available[over[0]]:,} rows, at most "
             f"{limits[over[0]]:,} with repeats, and its quota is {quotas[over[0]]:,}",
-            f"set mix.total_rows={total_within(limits, weights)}, or mix.on_shortage=shrink or renormalize")
+            f"set mix.total_rows={total_within(limits, weights)}, or mix.on_shortage=shrink or renormalize",
+        )
     shrink = mix.on_shortage == "shrink"
-    quotas = largest_remainder(total_within(limits, weights), weights) if shrink else renormalized(total, limits, weights)
+    quotas = (
+        largest_remainder(total_within(limits, weights), weights) if shrink else renormalized(total, limits, weights)
+    )
     what = "fewer rows in all" if shrink else "other weights than asked"
     return Plan(quotas, quotas, [f"{', '.join(over)} would be repeated more than {mix.max_epochs:g} times: {what}"])
 
@@ -143,11 +159,14 @@ SIZERS: dict[str, Callable[[Mix, Mapping[str, float], Mapping[str, int]], Plan]]
 
 def _refuse_total(mix: Mix, what: str) -> None:
     if mix.total_rows is not None:
-        raise ConfigError(f"mix.total_rows={mix.total_rows}", f"{what} takes every row once",
-                          "leave mix.total_rows out, or set mix.strategy=resample")
+        raise ConfigError(
+            f"mix.total_rows={mix.total_rows}",
+            f"{what} takes every row once",
+            "leave mix.total_rows out, or set mix.strategy=resample",
+        )
 
 
-def _unequal(mix: Mix, weights: Mapping[str, float], why: str) -> list[str]:
+def _unequal(weights: Mapping[str, float], why: str) -> list[str]:
     distinct = {weight for weight in weights.values() if weight}
     return [f"{why}: the weights only say which sources take part"] if len(distinct) > 1 else []
 

@@ -8,11 +8,13 @@ import polars as pl
 from pipeline.normalize import clean_text
 from pipeline.sources.block import Block
 from pipeline.sources.drafts import Cells, Drafts, conversation, language_of
-from pipeline.sources.settings import Source
+from pipeline.sources.source import Source
 
 # An `input` that only says there is none, as a whole: "No input", "<noinput>", "No input required.", "N/A", …
-NO_INPUT = (r"(?i)^[\s<(\[\"']*(?:no[ _-]?input(?: (?:is )?(?:required|needed|necessary|provided|given|available))?"
-            r"|none|n/a|not applicable|nil|无|没有输入|无输入|不需要输入)[\s>)\]\"'.。]*$")
+NO_INPUT = (
+    r"(?i)^[\s<(\[\"']*(?:no[ _-]?input(?: (?:is )?(?:required|needed|necessary|provided|given|available))?"
+    r"|none|n/a|not applicable|nil|无|没有输入|无输入|不需要输入)[\s>)\]\"'.。]*$"
+)
 
 
 def adapt_alpaca(block: Block, source: Source) -> Drafts:
@@ -21,14 +23,23 @@ def adapt_alpaca(block: Block, source: Source) -> Drafts:
     cells, columns = Cells(block), source.columns
     instruction = clean_text(cells.text(columns["instruction"]).fill_null(""))
     given = clean_text(cells.text(columns["input"], required=False).fill_null(""))
-    given = given.to_frame("x").select(
-        pl.when(pl.col("x").str.contains(NO_INPUT)).then(pl.lit("")).otherwise(pl.col("x"))).to_series()
+    given = (
+        given.to_frame("x")
+        .select(pl.when(pl.col("x").str.contains(NO_INPUT)).then(pl.lit("")).otherwise(pl.col("x")))
+        .to_series()
+    )
     output = cells.text(columns["output"])
     system = cells.text(columns["system"], required=False)
-    user = pl.select(pl.concat_str(
-        instruction, pl.when((instruction != "") & (given != "")).then(pl.lit("\n\n")).otherwise(pl.lit("")), given,
-    )).to_series()
-    turns = conversation([("system", system), ("user", user), ("assistant", output)], _history(cells, columns["history"]))
+    user = pl.select(
+        pl.concat_str(
+            instruction,
+            pl.when((instruction != "") & (given != "")).then(pl.lit("\n\n")).otherwise(pl.lit("")),
+            given,
+        )
+    ).to_series()
+    turns = conversation(
+        [("system", system), ("user", user), ("assistant", output)], _history(cells, columns["history"])
+    )
     tags = columns["tags"] if cells.has(columns["tags"]) else None
     rows = cells.rows(tags=tags, parts={"instruction": instruction, "input": given})
     chosen = source.options["language"]
@@ -53,7 +64,9 @@ def _history(cells: Cells, column: str) -> pl.DataFrame | None:
             continue
         for question, answer in history:
             found += [(i, "user", question), (i, "assistant", answer)]
-    cells.refuse(pl.Series(wrong, dtype=pl.Boolean), "wrong_type", f"column '{column}' must be a list of pairs of texts")
+    cells.refuse(
+        pl.Series(wrong, dtype=pl.Boolean), "wrong_type", f"column '{column}' must be a list of pairs of texts"
+    )
     if not found:
         return None
     return pl.DataFrame(found, orient="row", schema={"i": pl.UInt32, "role": pl.String, "content": pl.String})

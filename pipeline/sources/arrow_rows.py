@@ -30,8 +30,11 @@ def read_arrow(file: RawFile, where: str) -> Iterator[Block]:
             yield Block(frame, numbers, np.zeros(len(frame), np.int64), json_columns)
             record += len(frame)
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{where}, {file.name}", f"not a readable {file.format} file ({error})",
-                          "write the file again, or take it out") from error
+        raise SourceError(
+            f"{where}, {file.name}",
+            f"not a readable {file.format} file ({error})",
+            "write the file again, or take it out",
+        ) from error
 
 
 def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
@@ -59,8 +62,11 @@ def _require_text(schema: pa.Schema, where: str) -> None:
         raise SourceError(where, f"the file names {', '.join(copies)} twice", "give every column a name of its own")
     for field in schema:
         if not _has_text(field.type):
-            raise SourceError(where, f"column '{field.name}' is {field.type}, which has no text",
-                              "write the file without it, or as text")
+            raise SourceError(
+                where,
+                f"column '{field.name}' is {field.type}, which has no text",
+                "write the file without it, or as text",
+            )
 
 
 def _has_text(kind: pa.DataType) -> bool:
@@ -69,13 +75,31 @@ def _has_text(kind: pa.DataType) -> bool:
         return _has_text(kind.storage_type)
     if types.is_dictionary(kind):
         return _has_text(kind.value_type)
-    if types.is_struct(kind) or types.is_list(kind) or types.is_large_list(kind) or types.is_map(kind) or (
-            types.is_fixed_size_list(kind)):
+    if (
+        types.is_struct(kind)
+        or types.is_list(kind)
+        or types.is_large_list(kind)
+        or types.is_map(kind)
+        or (types.is_fixed_size_list(kind))
+    ):
         return all(_has_text(kind.field(k).type) for k in range(kind.num_fields))
-    return any(is_kind(kind) for is_kind in (
-        types.is_null, types.is_boolean, types.is_integer, types.is_floating, types.is_decimal128, types.is_date,
-        types.is_time, types.is_timestamp, types.is_duration, types.is_string, types.is_large_string,
-        types.is_string_view))
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            types.is_null,
+            types.is_boolean,
+            types.is_integer,
+            types.is_floating,
+            types.is_decimal128,
+            types.is_date,
+            types.is_time,
+            types.is_timestamp,
+            types.is_duration,
+            types.is_string,
+            types.is_large_string,
+            types.is_string_view,
+        )
+    )
 
 
 def _as_text(column: pa.Array) -> tuple[pl.Series, bool]:

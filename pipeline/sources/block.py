@@ -15,7 +15,7 @@ BLOCK_BYTES = 4 << 20
 MAX_RECORD_BYTES = 16 << 20
 
 
-class BadRecord(Exception):
+class BadRecordError(Exception):
     """A record that cannot be read: a snake_case reason and what was found."""
 
     def __init__(self, reason: str, detail: str) -> None:

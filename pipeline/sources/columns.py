@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.sources.block import Block
 from pipeline.sources.drafts import Cells, Drafts, conversation
-from pipeline.sources.settings import Source
+from pipeline.sources.source import Source
 
 
 def adapt_columns(block: Block, source: Source) -> Drafts:

@@ -68,8 +68,11 @@ def _header(data: bytes, where: str, delimiter: str) -> tuple[list[str], int]:
     try:
         names = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
-        raise SourceError(where, f"the header line cannot be read, or lines end with CR alone ({error})",
-                          "write the file with LF or CRLF at the end of each line") from error
+        raise SourceError(
+            where,
+            f"the header line cannot be read, or lines end with CR alone ({error})",
+            "write the file with LF or CRLF at the end of each line",
+        ) from error
     copies = sorted({name for name in names if names.count(name) > 1})
     if copies or not any(names):
         what = f"the header names {', '.join(copies)} twice" if any(names) else "the file has no header line"
@@ -88,8 +91,9 @@ def _fast(data: bytes, names: list[str], record: int, line: int, delimiter: str)
         table = pa_csv.read_csv(pa.BufferReader(data), read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid:
         return None
-    frame = pl.DataFrame({name: pl.Series(pl.from_arrow(cells))
-                          for name, cells in zip(names, table.columns, strict=True)})
+    frame = pl.DataFrame(
+        {name: pl.Series(pl.from_arrow(cells)) for name, cells in zip(names, table.columns, strict=True)}
+    )
     breaks = frame.select(pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True))).to_series()
     ends = np.cumsum(breaks.to_numpy(), dtype=np.int64)
     lines = line + np.arange(len(frame)) + np.append(0, ends[:-1])

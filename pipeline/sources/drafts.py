@@ -79,19 +79,28 @@ class Cells:
         if len(index):
             self.refused.append(pl.DataFrame({"i": index, "reason": reason, "detail": detail}, schema=REFUSAL))
 
-    def rows(self, *, tags: str | None = None, answer: pl.Series | None = None, tools: pl.Series | None = None,
-             parts: Mapping[str, pl.Series] | None = None) -> pl.DataFrame:
+    def rows(
+        self,
+        *,
+        tags: str | None = None,
+        answer: pl.Series | None = None,
+        tools: pl.Series | None = None,
+        parts: Mapping[str, pl.Series] | None = None,
+    ) -> pl.DataFrame:
         """The frame `Drafts.rows`: what was not taken, and `parts`, go into `meta`."""
         nothing = pl.Series([None] * self.count, dtype=pl.String)
         labels = self._labels(tags) if tags else pl.Series([None] * self.count, dtype=pl.List(pl.String))
         meta = self._meta(parts or {})
-        return pl.DataFrame({
-            "i": pl.int_range(self.count, dtype=pl.UInt32, eager=True),
-            "tags": labels,
-            "tools": nothing if tools is None else tools,
-            "answer": nothing if answer is None else answer,
-            "meta": meta,
-        }, schema=ROW_COLUMNS)
+        return pl.DataFrame(
+            {
+                "i": pl.int_range(self.count, dtype=pl.UInt32, eager=True),
+                "tags": labels,
+                "tools": nothing if tools is None else tools,
+                "answer": nothing if answer is None else answer,
+                "meta": meta,
+            },
+            schema=ROW_COLUMNS,
+        )
 
     def drafts(self, turns: pl.DataFrame, rows: pl.DataFrame, counts: Mapping[str, int] | None = None) -> Drafts:
         """Put together what the adapter made."""
@@ -133,8 +142,10 @@ class Cells:
         if not columns:
             return pl.Series([None] * self.count, dtype=pl.String)
         frame = pl.DataFrame({str(k): values for k, (_, values, _) in enumerate(columns)})
-        fields = [(name, pl.col(str(k)) if is_json else quoted(pl.col(str(k))))
-                  for k, (name, _, is_json) in enumerate(columns)]
+        fields = [
+            (name, pl.col(str(k)) if is_json else quoted(pl.col(str(k))))
+            for k, (name, _, is_json) in enumerate(columns)
+        ]
         meta = json_object(fields)
         return frame.select(pl.when(meta != "{}").then(meta).alias("meta")).to_series()
 
@@ -150,7 +161,8 @@ def conversation(parts: Sequence[tuple[str, pl.Series]], between: pl.DataFrame |
         frames.append(
             pl.DataFrame({"i": pl.int_range(len(content), dtype=pl.UInt32, eager=True), "content": content.alias("c")})
             .select("i", pl.lit(role).alias("role"), "content", pl.lit(late * 1000 + place, pl.UInt32).alias("at"))
-            .filter(pl.col("content").is_not_null()))
+            .filter(pl.col("content").is_not_null())
+        )
     if between is not None:
         frames.append(between.select("i", "role", "content", pl.lit(1000, pl.UInt32).alias("at")))
     return as_turns(pl.concat(frames).sort("i", "at", maintain_order=True))
@@ -164,6 +176,8 @@ def language_of(texts: pl.Series) -> pl.Series:
 
 def as_turns(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with all TURN_COLUMNS, absent ones null."""
-    columns = [pl.col(name).cast(kind) if name in frame.columns else pl.lit(None, kind).alias(name)
-               for name, kind in TURN_COLUMNS.items()]
+    columns = [
+        pl.col(name).cast(kind) if name in frame.columns else pl.lit(None, kind).alias(name)
+        for name, kind in TURN_COLUMNS.items()
+    ]
     return frame.select(columns)

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline.sources.block import Block
 from pipeline.sources.drafts import Cells, Drafts, conversation, language_of
-from pipeline.sources.settings import Source
+from pipeline.sources.source import Source
 
 
 def adapt_emoji(block: Block, source: Source) -> Drafts:
@@ -24,7 +24,8 @@ def adapt_emoji(block: Block, source: Source) -> Drafts:
     rows = pl.select(
         question=pl.when(pair).then(prompt).otherwise(question),
         answer=pl.when(pair).then(chosen).otherwise(answer),
-        language=pl.when(pair).then(language_of(chosen)).otherwise(language))
+        language=pl.when(pair).then(language_of(chosen)).otherwise(language),
+    )
     answer, cut = _shortened(rows["answer"], source.options["max_answer_chars"])
     tagged = cells.rows().with_columns(pl.concat_list(rows["language"]).alias("tags"))
     return cells.drafts(conversation([("user", rows["question"]), ("assistant", answer)]), tagged, {"answers_cut": cut})
@@ -55,8 +56,11 @@ def _chosen(cells: Cells, column: str) -> pl.Series:
             last = last.get("content") if last.get("role") == "assistant" else None
         answers.append(last if isinstance(last, str) else None)
         wrong.append(text is not None and not isinstance(last, str))
-    cells.refuse(pl.Series(wrong, dtype=pl.Boolean), "wrong_type",
-                 f"column '{column}' must be messages that end with the assistant")
+    cells.refuse(
+        pl.Series(wrong, dtype=pl.Boolean),
+        "wrong_type",
+        f"column '{column}' must be messages that end with the assistant",
+    )
     return pl.Series(answers, dtype=pl.String)
 
 

@@ -13,8 +13,17 @@ import xxhash
 
 from pipeline.errors import SourceError, known_names, nearest
 
-FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv",
-           ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
+FORMATS = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -49,11 +58,15 @@ def find_files(source: str, path: str, format: str | None = None) -> list[RawFil
     """
     where, place = f"source {source}", Path(path).expanduser()
     if place.is_dir():
-        found = [file for file in place.iterdir()
-                 if file.is_file() and _format(file)[0] and not file.name.startswith(".")]
+        found = [
+            file for file in place.iterdir() if file.is_file() and _format(file)[0] and not file.name.startswith(".")
+        ]
         if not found:
-            raise SourceError(where, f"no data files in the folder {path} (known endings: {' '.join(FORMATS)})",
-                              f"set sources.{source}.path to a file, a glob or a folder with data")
+            raise SourceError(
+                where,
+                f"no data files in the folder {path} (known endings: {' '.join(FORMATS)})",
+                f"set sources.{source}.path to a file, a glob or a folder with data",
+            )
         root = place
     elif place.is_file():
         found, root = [place], place.parent
@@ -92,8 +105,11 @@ def _raw_file(source: str, path: Path, root: Path, format: str | None) -> RawFil
     known, compression = _format(path)
     chosen = format or known
     if chosen is None:
-        raise SourceError(f"source {source}", f"cannot tell the format of {path} (known endings: {' '.join(FORMATS)})",
-                          f"set sources.{source}.format to one of {', '.join(sorted(set(FORMATS.values())))}")
+        raise SourceError(
+            f"source {source}",
+            f"cannot tell the format of {path} (known endings: {' '.join(FORMATS)})",
+            f"set sources.{source}.format to one of {', '.join(sorted(set(FORMATS.values())))}",
+        )
     name = path.relative_to(root) if path.is_relative_to(root) else path
     return RawFile(path, name.as_posix(), chosen, compression)
 

@@ -17,8 +17,18 @@ from pipeline.sources.files import COMPRESSIONS, FORMATS, RawFile, find_files
 
 _ENDINGS = tuple(f"{ending}{packed}" for ending in FORMATS for packed in ("", *COMPRESSIONS))
 # They end like data and describe it: written by `datasets`, by the hub, or for a model beside the data.
-_METADATA = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json",
-                       "croissant.json", "package.json", "package-lock.json"})
+_METADATA = frozenset(
+    {
+        "dataset_info.json",
+        "dataset_infos.json",
+        "dataset_dict.json",
+        "state.json",
+        "config.json",
+        "croissant.json",
+        "package.json",
+        "package-lock.json",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,19 @@ def fetch(source: str, repo: str, revision: str, files: str | None, format: str 
         commit = HfApi().resolve_revision(repo, repo_type="dataset", revision=revision).resolved
         names = data_files(source, repo, _listing(repo, commit), files, format)
         with contextlib.nullcontext() if sys.stderr.isatty() else disable_progress_bars():
-            folder = snapshot_download(repo, repo_type="dataset", revision=commit,
-                                       allow_patterns=[glob.escape(name) for name in names])
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, EntryNotFoundError, RevisionResolutionError, OIDCError,
-            HFValidationError, json.JSONDecodeError) as error:
+            folder = snapshot_download(
+                repo, repo_type="dataset", revision=commit, allow_patterns=[glob.escape(name) for name in names]
+            )
+    except (
+        httpx2.HTTPError,
+        httpx2.InvalidURL,
+        OSError,
+        EntryNotFoundError,
+        RevisionResolutionError,
+        OIDCError,
+        HFValidationError,
+        json.JSONDecodeError,
+    ) as error:
         what, fix = _explained(error, source, repo, revision)
         raise SourceError(where, what, fix) from error
     found = [dataclasses.replace(find_files(source, str(Path(folder, name)), format)[0], name=name) for name in names]
@@ -68,18 +87,26 @@ def data_files(source: str, repo: str, names: Iterable[str], files: str | None, 
     there = sorted(names)
     any_ending = files is not None and format is not None
     known = [name for name in there if _is_data(name, any_ending)]
-    chosen = known if files is None else [
-        name for name in there if name == files or (fnmatchcase(name, files) and _is_data(name, any_ending))]
+    chosen = (
+        known
+        if files is None
+        else [name for name in there if name == files or (fnmatchcase(name, files) and _is_data(name, any_ending))]
+    )
     if chosen:
         return chosen
     have = f"have: {_shown(known or there, files)}"
     if files is not None and there:
-        raise SourceError(f"source {source}", f"no data file of {repo} matches {files} ({have})",
-                          f"set sources.{source}.files to a glob that matches the ones you want")
+        raise SourceError(
+            f"source {source}",
+            f"no data file of {repo} matches {files} ({have})",
+            f"set sources.{source}.files to a glob that matches the ones you want",
+        )
     raise SourceError(
-        f"source {source}", f"no data files in {repo} ({have}; known endings: {' '.join(FORMATS)})",
+        f"source {source}",
+        f"no data files in {repo} ({have}; known endings: {' '.join(FORMATS)})",
         f"set sources.{source}.revision=refs/convert/parquet, the hub's own copy of many data sets, "
-        f"or sources.{source}.path=FILE")
+        f"or sources.{source}.path=FILE",
+    )
 
 
 def _is_data(name: str, any_ending: bool) -> bool:
@@ -117,8 +144,11 @@ def _check_token(where: str) -> None:
 
     token = get_token() or ""
     if not (token.isascii() and token.isprintable()):
-        raise SourceError(where, "the hub's token has characters that no token has",
-                          "log in again with `hf auth login`, or set HF_TOKEN anew")
+        raise SourceError(
+            where,
+            "the hub's token has characters that no token has",
+            "log in again with `hf auth login`, or set HF_TOKEN anew",
+        )
 
 
 def _explained(error: Exception, source: str, repo: str, revision: str) -> tuple[str, str]:
@@ -133,14 +163,20 @@ def _explained(error: Exception, source: str, repo: str, revision: str) -> tuple
         case errors.HFValidationError():
             return f"'{repo}' is no id of a data set on the hub", f"set sources.{source}.hub=ORG/NAME"
         case errors.GatedRepoError():
-            return (f"the data set {repo} is gated", "ask for access on its page, then log in with `hf auth login`; "
-                                                     f"or {elsewhere}")
+            return (
+                f"the data set {repo} is gated",
+                f"ask for access on its page, then log in with `hf auth login`; or {elsewhere}",
+            )
         case errors.RepositoryNotFoundError():
-            return (f"no data set {repo} on the hub at {_host()}, or it is private",
-                    f"set sources.{source}.hub=ORG/NAME; for a private one, log in with `hf auth login`")
+            return (
+                f"no data set {repo} on the hub at {_host()}, or it is private",
+                f"set sources.{source}.hub=ORG/NAME; for a private one, log in with `hf auth login`",
+            )
         case errors.RevisionNotFoundError():
-            return (f"the data set {repo} has no revision '{revision}'",
-                    f"set sources.{source}.revision to a branch, a tag or a commit, such as main")
+            return (
+                f"the data set {repo} has no revision '{revision}'",
+                f"set sources.{source}.revision to a branch, a tag or a commit, such as main",
+            )
         case errors.HfHubHTTPError():
             return _refused(cause.response.status_code, repo, elsewhere)
         case errors.OIDCError():
@@ -148,15 +184,26 @@ def _explained(error: Exception, source: str, repo: str, revision: str) -> tuple
         case errors.OfflineModeIsEnabled():
             return f"{_not_cached(repo, revision)} and HF_HUB_OFFLINE is set", f"unset HF_HUB_OFFLINE, {elsewhere}"
         case json.JSONDecodeError() | errors.FileMetadataError() | httpx2.InvalidURL() | httpx2.UnsupportedProtocol():
-            return (f"what answers at {_host()} is no hub ({type(cause).__name__})",
-                    f"check HF_ENDPOINT and the proxy, {elsewhere}")
-        case httpx2.HTTPError() | ConnectionError() | TimeoutError() | errors.EntryNotFoundError() \
-                | errors.RevisionResolutionError():
-            return (f"the hub at {_host()} cannot be reached ({type(cause).__name__}), and "
-                    f"{_not_cached(repo, revision)}", f"try again with a network, {elsewhere}")
+            return (
+                f"what answers at {_host()} is no hub ({type(cause).__name__})",
+                f"check HF_ENDPOINT and the proxy, {elsewhere}",
+            )
+        case (
+            httpx2.HTTPError()
+            | ConnectionError()
+            | TimeoutError()
+            | errors.EntryNotFoundError()
+            | errors.RevisionResolutionError()
+        ):
+            return (
+                f"the hub at {_host()} cannot be reached ({type(cause).__name__}), and {_not_cached(repo, revision)}",
+                f"try again with a network, {elsewhere}",
+            )
         case OSError(errno=int()):
-            return (f"the hub's cache cannot be used ({cause.strerror}: {cause.filename})",
-                    "mend that, or set HF_HOME to a folder with room that can be written")
+            return (
+                f"the hub's cache cannot be used ({cause.strerror}: {cause.filename})",
+                "mend that, or set HF_HOME to a folder with room that can be written",
+            )
         case _:
             return f"the download of {repo} broke off ({type(cause).__name__})", f"try again, {elsewhere}"
 
@@ -164,8 +211,10 @@ def _explained(error: Exception, source: str, repo: str, revision: str) -> tuple
 def _refused(status: int, repo: str, elsewhere: str) -> tuple[str, str]:
     """The same for an answer of the hub that says no more than a number."""
     if status in (401, 403):
-        return (f"the hub gives no access to {repo} (HTTP {status})",
-                f"log in again with `hf auth login`, unset HF_TOKEN if it is old, or {elsewhere}")
+        return (
+            f"the hub gives no access to {repo} (HTTP {status})",
+            f"log in again with `hf auth login`, unset HF_TOKEN if it is old, or {elsewhere}",
+        )
     if status == 429:
         return "the hub has had too many requests from here (HTTP 429)", f"wait some minutes, or {elsewhere}"
     return f"the hub cannot give {repo} now (HTTP {status})", f"try again later, {elsewhere}"

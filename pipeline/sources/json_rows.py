@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from pipeline.sources.block import BLOCK_BYTES, MAX_RECORD_BYTES, BadRecord, Block, Refused, beginning, block_of
+from pipeline.sources.block import BLOCK_BYTES, MAX_RECORD_BYTES, BadRecordError, Block, Refused, beginning, block_of
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -146,8 +146,9 @@ def _fast(data: bytes, record: int, lines: np.ndarray) -> Block | None:
     schema = pa.schema([(name, kind) for name, kind in types.items()])
     options = pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
     try:
-        table = pa_json.read_json(pa.BufferReader(data), parse_options=options,
-                                  read_options=pa_json.ReadOptions(block_size=4 << 20))
+        table = pa_json.read_json(
+            pa.BufferReader(data), parse_options=options, read_options=pa_json.ReadOptions(block_size=4 << 20)
+        )
         table.validate(full=True)  # Arrow's reader does not look at UTF-8
     except pa.ArrowInvalid:
         return None
@@ -192,7 +193,7 @@ def _one_by_one(records: Sequence[bytes], record: int, lines: int | np.ndarray) 
         number = record + len(good) + len(refused)
         try:
             good.append((number, line, _object(data)))
-        except BadRecord as bad:
+        except BadRecordError as bad:
             refused.append(Refused(number, line, bad.reason, bad.detail, beginning(data)))
     return block_of(good, refused)
 
@@ -200,10 +201,10 @@ def _one_by_one(records: Sequence[bytes], record: int, lines: int | np.ndarray) 
 def _object(data: bytes) -> dict[str, bytes]:
     """The JSON text of each value of one object.
 
-    Raises: BadRecord `bad_utf8`, `bad_json`, `too_deep`, `too_long`, `duplicate_key`, `wrong_type`.
+    Raises: BadRecordError `bad_utf8`, `bad_json`, `too_deep`, `too_long`, `duplicate_key`, `wrong_type`.
     """
     if len(data) > MAX_RECORD_BYTES:
-        raise BadRecord("too_long", _TOO_LONG)
+        raise BadRecordError("too_long", _TOO_LONG)
     try:
         data.decode("utf-8")
         values = {name: bytes(raw) for name, raw in _OBJECT.decode(data).items()}
@@ -211,18 +212,18 @@ def _object(data: bytes) -> dict[str, bytes]:
         if escaped or any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
             _refuse_duplicate_keys(data)
     except UnicodeDecodeError as error:
-        raise BadRecord("bad_utf8", f"byte 0x{data[error.start]:02x} at position {error.start}") from error
+        raise BadRecordError("bad_utf8", f"byte 0x{data[error.start]:02x} at position {error.start}") from error
     except RecursionError as error:
-        raise BadRecord("too_deep", "more levels of nesting than can be read") from error
+        raise BadRecordError("too_deep", "more levels of nesting than can be read") from error
     except msgspec.ValidationError as error:
-        raise BadRecord("wrong_type", str(error)) from error
+        raise BadRecordError("wrong_type", str(error)) from error
     except msgspec.DecodeError as error:
-        raise BadRecord("bad_json", str(error)) from error
+        raise BadRecordError("bad_json", str(error)) from error
     return values
 
 
 def _refuse_duplicate_keys(data: bytes) -> None:
-    """Raises: BadRecord if one of the record's own keys stands twice (objects inside it stay as they are)."""
+    """Raises: BadRecordError if one of the record's own keys stands twice (objects inside it stay as they are)."""
     names: list[str] = []
 
     def names_of(pairs: list[tuple[str, Any]]) -> None:  # the outermost object comes last
@@ -231,4 +232,4 @@ def _refuse_duplicate_keys(data: bytes) -> None:
     json.loads(data, object_pairs_hook=names_of, parse_int=str)
     copies = sorted({name for name in names if names.count(name) > 1})
     if copies:
-        raise BadRecord("duplicate_key", f"the key {', '.join(copies)} stands twice")
+        raise BadRecordError("duplicate_key", f"the key {', '.join(copies)} stands twice")

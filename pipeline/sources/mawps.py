@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline.sources.block import Block
 from pipeline.sources.drafts import Cells, Drafts, conversation
-from pipeline.sources.settings import Source
+from pipeline.sources.source import Source
 
 # `N_0`, `N_00` and `number0`, all counted from 0.
 _PLACEHOLDER = r"(?:N_|\bnumber)[0-9]+"
@@ -19,8 +19,13 @@ def adapt_mawps(block: Block, source: Source) -> Drafts:
     or with `assistant: equation` the filled equation (`8 - 2 = 6`) → assistant; `answer` in full precision.
     A row with a placeholder that has no number is refused as `unfilled_placeholder`."""
     cells, columns = Cells(block), source.columns
-    numbers = cells.text(columns["numbers"]).fill_null("").str.strip_chars().str.split(" ").list.eval(
-        pl.element().filter(pl.element() != ""))
+    numbers = (
+        cells.text(columns["numbers"])
+        .fill_null("")
+        .str.strip_chars()
+        .str.split(" ")
+        .list.eval(pl.element().filter(pl.element() != ""))
+    )
     exact = cells.text(columns["answer"])
     question = _filled(cells.text(columns["question"]), numbers)
     equation = _filled(cells.text(columns["equation"], required=False), numbers)
@@ -30,8 +35,11 @@ def adapt_mawps(block: Block, source: Source) -> Drafts:
     answer = written(exact)
     if source.options["assistant"] == "equation":
         cells.refuse(equation.is_null(), "missing_column", f"no value in column '{columns['equation']}'")
-        answer = pl.select(pl.when(answer.str.strip_chars() != "").then(
-            pl.concat_str(equation, pl.lit(" = "), answer)).otherwise(answer)).to_series()
+        answer = pl.select(
+            pl.when(answer.str.strip_chars() != "")
+            .then(pl.concat_str(equation, pl.lit(" = "), answer))
+            .otherwise(answer)
+        ).to_series()
     rows = cells.rows(answer=exact.str.replace(r"^(-?\d+)\.0$", "$1"), parts={"equation": equation})
     return cells.drafts(conversation([("user", question), ("assistant", answer)]), rows)
 
@@ -43,8 +51,7 @@ def _filled(texts: pl.Series, numbers: pl.Series) -> pl.Series:
         number = written(frame["numbers"].list.get(k, null_on_oob=True))
         number = number.str.replace_all("$", "$$", literal=True)  # "$" refers to a group where it replaces
         frame = frame.with_columns(number.alias("number"))
-        filled = pl.col("text").str.replace_all(rf"(?:N_|\bnumber)0*{k}(\D|$)",
-                                                pl.concat_str("number", pl.lit("${1}")))
+        filled = pl.col("text").str.replace_all(rf"(?:N_|\bnumber)0*{k}(\D|$)", pl.concat_str("number", pl.lit("${1}")))
         frame = frame.with_columns(pl.when(pl.col("number").is_not_null()).then(filled).otherwise("text").alias("text"))
     return frame["text"]
 

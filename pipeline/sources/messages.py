@@ -8,9 +8,9 @@ import msgspec
 import polars as pl
 
 from pipeline.schema import TURN_COLUMNS
-from pipeline.sources.block import BadRecord, Block, beginning
+from pipeline.sources.block import BadRecordError, Block, beginning
 from pipeline.sources.drafts import Cells, Drafts
-from pipeline.sources.settings import Source
+from pipeline.sources.source import Source
 
 
 class Message(msgspec.Struct):
@@ -39,7 +39,7 @@ def adapt_messages(block: Block, source: Source) -> Drafts:
     for i, text in enumerate(texts):
         try:
             turns += [(i, *_turn(message)) for message in _MESSAGES.decode(text)] if text else []
-        except (BadRecord, msgspec.ValidationError) as error:
+        except (BadRecordError, msgspec.ValidationError) as error:
             cells.refused.append(_refusal(i, "wrong_type", str(error)))
     tools = _tools(cells, columns["tools"])
     answer = cells.text(columns["answer"], required=False)
@@ -49,8 +49,10 @@ def adapt_messages(block: Block, source: Source) -> Drafts:
 
 
 def _refusal(i: int, reason: str, detail: str) -> pl.DataFrame:
-    return pl.DataFrame({"i": [i], "reason": [reason], "detail": [detail]},
-                        schema={"i": pl.UInt32, "reason": pl.String, "detail": pl.String})
+    return pl.DataFrame(
+        {"i": [i], "reason": [reason], "detail": [detail]},
+        schema={"i": pl.UInt32, "reason": pl.String, "detail": pl.String},
+    )
 
 
 def _turn(message: Message) -> tuple[Any, ...]:
@@ -64,7 +66,7 @@ def _turn(message: Message) -> tuple[Any, ...]:
 def _part(part: dict[str, Any]) -> str:
     text = part.get("text", part.get("value"))
     if part.get("type", "text") != "text" or not isinstance(text, str):
-        raise BadRecord("wrong_type", f"a part of type {part.get('type')!r}; only text can be used")
+        raise BadRecordError("wrong_type", f"a part of type {part.get('type')!r}; only text can be used")
     return text
 
 
@@ -84,7 +86,7 @@ def tool_calls(data: bytes) -> str | None:
     """Tool calls in one spelling, arguments as an object; null where there are none.
 
     Arguments given as JSON text are unpacked; their numbers and texts stay as they were written.
-    Raises: BadRecord, msgspec.ValidationError if they have another shape.
+    Raises: BadRecordError, msgspec.ValidationError if they have another shape.
     """
     if data in (b"null", b"[]", b'""'):
         return None
@@ -92,7 +94,7 @@ def tool_calls(data: bytes) -> str | None:
     for call in msgspec.json.decode(data, type=list[_Call]):
         function = call.function or call
         if function.name is None:
-            raise BadRecord("wrong_type", "a tool call without a name")
+            raise BadRecordError("wrong_type", "a tool call without a name")
         head = {"id": call.id} if call.id is not None else {}
         arguments = msgspec.Raw(_arguments(bytes(function.arguments)))
         calls.append({**head, "type": "function", "function": {"name": function.name, "arguments": arguments}})
@@ -107,9 +109,9 @@ def _arguments(data: bytes) -> bytes:
     try:
         data = msgspec.json.format(data, indent=-1)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadRecord("wrong_type", f"tool call arguments are not JSON ({error})") from error
+        raise BadRecordError("wrong_type", f"tool call arguments are not JSON ({error})") from error
     if data[:1] != b"{":
-        raise BadRecord("wrong_type", f"tool call arguments must be an object, not {beginning(data)[:40]}")
+        raise BadRecordError("wrong_type", f"tool call arguments must be an object, not {beginning(data)[:40]}")
     return data
 
 

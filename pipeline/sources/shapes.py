@@ -16,7 +16,7 @@ from pipeline.sources.drafts import Drafts
 from pipeline.sources.emoji import adapt_emoji
 from pipeline.sources.mawps import adapt_mawps
 from pipeline.sources.messages import adapt_messages
-from pipeline.sources.settings import Source
+from pipeline.sources.source import Source
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,32 @@ def _languages(value: Any) -> bool:
 
 SHAPES: dict[str, Shape] = {
     "columns": Shape(
-        adapt_columns, {"user": None, "assistant": None, "system": None, "answer": None, "tags": None},
-        needs=("user", "assistant")),
+        adapt_columns,
+        {"user": None, "assistant": None, "system": None, "answer": None, "tags": None},
+        needs=("user", "assistant"),
+    ),
     "alpaca": Shape(
-        adapt_alpaca, {name: name for name in ("instruction", "input", "output", "history", "system", "tags")},
+        adapt_alpaca,
+        {name: name for name in ("instruction", "input", "output", "history", "system", "tags")},
         needs=("instruction", "output"),
-        options={"language": (None, lambda value: value in ("en", "zh", "auto"), "en, zh or auto")}),
+        options={"language": (None, lambda value: value in ("en", "zh", "auto"), "en, zh or auto")},
+    ),
     "emoji": Shape(
-        adapt_emoji, {name: name for name in ("question", "answer_zh", "answer_en", "prompt", "chosen")},
+        adapt_emoji,
+        {name: name for name in ("question", "answer_zh", "answer_en", "prompt", "chosen")},
         needs=("question",),
-        options={"max_answer_chars": (3000, _positive, "a whole number above 0"),
-                 "languages": (["zh", "en"], _languages, "a list of zh and en, the preferred one first")}),
+        options={
+            "max_answer_chars": (3000, _positive, "a whole number above 0"),
+            "languages": (["zh", "en"], _languages, "a list of zh and en, the preferred one first"),
+        },
+    ),
     "mawps": Shape(
-        adapt_mawps, {name.lower(): name for name in ("Question", "Equation", "Answer", "Numbers")},
+        adapt_mawps,
+        {name.lower(): name for name in ("Question", "Equation", "Answer", "Numbers")},
         needs=("question", "answer", "numbers"),
-        options={"assistant": ("answer", lambda value: value in ("answer", "equation"), "answer or equation")}),
+        options={"assistant": ("answer", lambda value: value in ("answer", "equation"), "answer or equation")},
+    ),
     "messages": Shape(
-        adapt_messages, {name: name for name in ("messages", "tools", "answer", "tags")}, needs=("messages",)),
+        adapt_messages, {name: name for name in ("messages", "tools", "answer", "tags")}, needs=("messages",)
+    ),
 }

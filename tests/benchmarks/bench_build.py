@@ -37,8 +37,16 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
 def make_rows(folder: Path, rows: int) -> list[Path]:
     """Two files with half of the rows each."""
     whole = folder / "all.jsonl"
-    subprocess.run([sys.executable, SHARED / "baselines" / "make_scale.py", SHARED / "data" / "alpaca" / "alpaca_data.json",
-                    whole, str(rows)], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            SHARED / "baselines" / "make_scale.py",
+            SHARED / "data" / "alpaca" / "alpaca_data.json",
+            whole,
+            str(rows),
+        ],
+        check=True,
+    )
     lines = whole.read_bytes().splitlines(keepends=True)
     halves = [folder / "a.jsonl", folder / "b.jsonl"]
     for path, part in zip(halves, (lines[: rows // 2], lines[rows // 2 :]), strict=True):
@@ -63,15 +71,23 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="poolmix-bench-"))
     files = make_rows(folder, options.rows)
-    recipe = [sys.executable, str(SHARED / "baselines" / "handwritten_recipe.py"), str(folder / "recipe"), "resample",
-              *(f"{path}={weight}" for path, weight in zip(files, (0.7, 0.3), strict=True))]
+    recipe = [
+        sys.executable,
+        str(SHARED / "baselines" / "handwritten_recipe.py"),
+        str(folder / "recipe"),
+        "resample",
+        *(f"{path}={weight}" for path, weight in zip(files, (0.7, 0.3), strict=True)),
+    ]
     seconds: dict[str, list[float]] = {"recipe": [], "build": [], "remix": []}
     memory: dict[str, list[float]] = {"recipe": [], "build": [], "remix": []}
     for run in range(options.runs + 1):
         for made in ("recipe", "data_pools"):
             shutil.rmtree(folder / made, ignore_errors=True)
-        for name, command in (("recipe", recipe), ("build", build_command(files, (0.7, 0.3))),
-                              ("remix", build_command(files, (0.3, 0.7)))):
+        for name, command in (
+            ("recipe", recipe),
+            ("build", build_command(files, (0.7, 0.3))),
+            ("remix", build_command(files, (0.3, 0.7))),
+        ):
             if run == 0 and name == "recipe":
                 continue  # the first round only warms up ours
             wall, peak = timed(command, folder)
@@ -82,8 +98,10 @@ def main() -> None:
     middle = {name: statistics.median(walls) for name, walls in seconds.items()}
     print(f"\n{options.rows:,} rows, medians of {options.runs} runs")
     for name in seconds:
-        print(f"{name:<6}  {middle[name]:7.2f} s  {max(memory[name]):6,.0f} MiB at most  "
-              f"{middle['recipe'] / middle[name]:5.1f} × the recipe's speed")
+        print(
+            f"{name:<6}  {middle[name]:7.2f} s  {max(memory[name]):6,.0f} MiB at most  "
+            f"{middle['recipe'] / middle[name]:5.1f} × the recipe's speed"
+        )
     shutil.rmtree(folder)
 
 

@@ -34,8 +34,7 @@ def test_other_weights_differ_in_rows_and_repeats_only() -> None:
     assert found.config == {"mix.weights.cmath": (1, 2), "mix.weights.mawps": (1, 0)}
     assert found.same_validation
     assert not found.same_order
-    mawps = next(
-        row for row in found.rows.iter_rows(named=True) if row["source"] == "mawps")
+    mawps = next(row for row in found.rows.iter_rows(named=True) if row["source"] == "mawps")
     assert mawps["both"] == mawps["only_b"] == mawps["rows_b"] == 0
     cmath = next(row for row in found.rows.iter_rows(named=True) if row["source"] == "cmath")
     assert cmath["only_a"] == 0  # the larger quota contains the smaller one

@@ -120,7 +120,7 @@ def verdict(turns: list[dict[str, Any]], max_chars: int) -> str | None:
         found.add("empty_prompt")
     elif clean[-1]["role"] != "assistant":
         found.add("ends_with_user")
-    if sum(len(turn["content"]) for turn in clean) > max_chars:
+    if sum(len(turn["content"]) + len(turn.get("tool_calls") or "") for turn in clean) > max_chars:
         found.add("too_long")
     return next((reason for reason in REASONS if reason in found), None)
 

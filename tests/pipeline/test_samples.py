@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from pipeline.dedup.exact import mark_duplicates
-from pipeline.pool import Pool, make_pool
+from pipeline.ingest import make_pool
+from pipeline.pool import Pool
 
 SAMPLES = {
     "cmath": ("cmath.jsonl", 300),

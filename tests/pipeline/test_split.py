@@ -11,8 +11,12 @@ USUAL = Split("prompts", valid_ratio=0.02, min_per_source=100, min_validation=10
 
 def rows(sizes: dict[str, int], copies: int = 1) -> pl.DataFrame:
     """Rows of so many prompts a source, each prompt `copies` times."""
-    found = [(name, f"{name}{prompt}", f"{name}{prompt}/{copy}") for name, size in sizes.items()
-             for prompt in range(size) for copy in range(copies)]
+    found = [
+        (name, f"{name}{prompt}", f"{name}{prompt}/{copy}")
+        for name, size in sizes.items()
+        for prompt in range(size)
+        for copy in range(copies)
+    ]
     return pl.DataFrame(found, schema={"source": pl.String, "prompt_key": pl.String, "key": pl.String}, orient="row")
 
 
@@ -22,8 +26,12 @@ def taken(frame: pl.DataFrame, split: Split = USUAL, seed: int = 42) -> dict[str
 
 
 many = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), min_size=1, max_size=150).map(
-    lambda drawn: pl.DataFrame([(source, f"p{prompt}") for source, prompt in drawn],
-                               schema={"source": pl.String, "prompt_key": pl.String}, orient="row"))
+    lambda drawn: pl.DataFrame(
+        [(source, f"p{prompt}") for source, prompt in drawn],
+        schema={"source": pl.String, "prompt_key": pl.String},
+        orient="row",
+    )
+)
 
 
 @given(many, st.integers(0, 5), st.floats(0, 0.5), st.integers(0, 60))
@@ -78,8 +86,12 @@ def test_a_prompt_that_two_sources_share_counts_for_both() -> None:
     assert chosen["prompt_key"].n_unique() == 100
 
 
-@given(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 5000), min_size=1), st.floats(0, 0.5),
-       st.integers(0, 500), st.integers(0, 500))
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.integers(0, 5000), min_size=1),
+    st.floats(0, 0.5),
+    st.integers(0, 500),
+    st.integers(0, 500),
+)
 def test_targets_keep_their_bounds(sizes: dict[str, int], ratio: float, per_source: int, least: int) -> None:
     targets = validation_targets(sizes, Split("s", ratio, per_source, least))
     for name, size in sizes.items():

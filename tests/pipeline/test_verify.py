@@ -13,10 +13,11 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
+from pipeline.folder import DATA
 from pipeline.keys import ContentDigest
 from pipeline.manifest import open_bundle
 from pipeline.schema import BUNDLE, POOL, with_features
-from pipeline.store import DATA, file_digest
+from pipeline.store import file_digest
 from pipeline.verify import verify
 
 Row = dict[str, Any]
@@ -52,7 +53,9 @@ def edit_rows(bundle: Path, split: str, edit: Callable[[list[Row]], list[Row]], 
     path = bundle / split / DATA
     rows = edit(pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist())
     plain = POOL.append(BUNDLE.field("epoch"))  # pyarrow cannot make JSON-typed columns from objects
-    table = pa.Table.from_pylist(rows, schema=plain).cast(BUNDLE).replace_schema_metadata(with_features(BUNDLE).metadata)
+    table = (
+        pa.Table.from_pylist(rows, schema=plain).cast(BUNDLE).replace_schema_metadata(with_features(BUNDLE).metadata)
+    )
     with pa.ipc.new_stream(str(path), table.schema) as writer:
         writer.write_table(table)
     lines = bundle / {"train": "train.jsonl", "validation": "val.jsonl"}[split]
@@ -68,14 +71,22 @@ def edit_rows(bundle: Path, split: str, edit: Callable[[list[Row]], list[Row]], 
         manifest["rows"][split] = len(rows)
         for file in (path, lines):
             manifest["files"][file.relative_to(bundle).as_posix()] = {
-                "bytes": file.stat().st_size, "xxh3_128": file_digest(file)}
+                "bytes": file.stat().st_size,
+                "xxh3_128": file_digest(file),
+            }
 
     edit_manifest(bundle, follow)
 
 
 def jsonl_line(row: Row) -> str:
-    messages = [{name: json.loads(value) if name == "tool_calls" else value
-                 for name, value in message.items() if value is not None} for message in row["messages"]]
+    messages = [
+        {
+            name: json.loads(value) if name == "tool_calls" else value
+            for name, value in message.items()
+            if value is not None
+        }
+        for message in row["messages"]
+    ]
     line = {"id": row["id"], "source": row["source"], "tags": row["tags"], "messages": messages}
     if row["tools"] is not None:
         line["tools"] = json.loads(row["tools"])
@@ -192,8 +203,12 @@ def test_sums_that_do_not_add_up_are_found(bundle: Path, count: str) -> None:
 def test_a_quarantined_row_that_is_not_listed_is_found(bundle: Path) -> None:
     path = bundle / "quarantine.jsonl"
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
-    edit_manifest(bundle, lambda manifest: manifest["files"].update(
-        {"quarantine.jsonl": {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}}))
+    edit_manifest(
+        bundle,
+        lambda manifest: manifest["files"].update(
+            {"quarantine.jsonl": {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}}
+        ),
+    )
     assert broken(bundle) == {"quarantine"}
 
 
@@ -202,23 +217,40 @@ def test_other_columns_are_found(bundle: Path) -> None:
     table = pa.ipc.open_stream(path.read_bytes()).read_all().drop_columns(["answer"])
     with pa.ipc.new_stream(str(path), table.schema) as writer:
         writer.write_table(table)
-    edit_manifest(bundle, lambda manifest: manifest["files"].update(
-        {f"train/{DATA}": {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}}))
+    edit_manifest(
+        bundle,
+        lambda manifest: manifest["files"].update(
+            {f"train/{DATA}": {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}}
+        ),
+    )
     assert broken(bundle) == {"schema"}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "another 9"}', "{"])
-def test_a_manifest_that_is_none_is_said_in_two_lines(bundle: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_manifest_that_is_none_is_said_in_two_lines(
+    bundle: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (bundle / "manifest.json").write_text(text)
     assert main(PROGRAM, ["verify", f"bundle={bundle}"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-@pytest.mark.parametrize("settings", [
-    ["mix.strategy=interleave"], ["mix.strategy=interleave", "mix.stop=first_exhausted"], ["mix.strategy=temperature"],
-    ["mix.replacement=true"], ["mix.total_rows=3000", "mix.max_epochs=1.5", "mix.on_shortage=shrink"],
-    ["mix.total_rows=1200", "mix.max_epochs=1", "mix.on_shortage=renormalize"], ["split=none"], ["mix.total_rows=7"]])
-def test_bundles_of_every_strategy_are_sound(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["mix.strategy=interleave"],
+        ["mix.strategy=interleave", "mix.stop=first_exhausted"],
+        ["mix.strategy=temperature"],
+        ["mix.replacement=true"],
+        ["mix.total_rows=3000", "mix.max_epochs=1.5", "mix.on_shortage=shrink"],
+        ["mix.total_rows=1200", "mix.max_epochs=1", "mix.on_shortage=renormalize"],
+        ["split=none"],
+        ["mix.total_rows=7"],
+    ],
+)
+def test_bundles_of_every_strategy_are_sound(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(PROGRAM, ["build", "mix=math_heavy", "out=bundle", *settings]) == 0
     assert broken(tmp_path / "bundle") == set()

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_several_answers
 
 rows_of_keys = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyzw")), max_size=40).map(
-    lambda rows: pl.DataFrame(sorted(rows, key=lambda row: row[0]), schema={"source": pl.String, "key": pl.String}, orient="row"))
+    lambda rows: pl.DataFrame(
+        sorted(rows, key=lambda row: row[0]), schema={"source": pl.String, "key": pl.String}, orient="row"
+    )
+)
 
 
 @given(rows_of_keys)

@@ -47,7 +47,9 @@ def test_the_scarcest_source_is_used_up_and_none_is_overdrawn(sources: dict[str,
 
 @given(st.integers(1, 2000), st.dictionaries(names, st.tuples(st.integers(1, 500), st.floats(0.001, 100)), min_size=1))
 @settings(deadline=None)
-def test_renormalizing_fills_the_total_as_far_as_the_limits_allow(total: int, sources: dict[str, tuple[int, float]]) -> None:
+def test_renormalizing_fills_the_total_as_far_as_the_limits_allow(
+    total: int, sources: dict[str, tuple[int, float]]
+) -> None:
     limits = {name: limit for name, (limit, _) in sources.items()}
     quotas = renormalized(total, limits, {name: weight for name, (_, weight) in sources.items()})
     assert sum(quotas.values()) == min(total, sum(limits.values()))

@@ -30,8 +30,11 @@ def built(plan_for: Mix, sizes: dict[str, int], seed: int = 42) -> pl.DataFrame:
 
 
 sizes_and_weights = st.dictionaries(
-    st.sampled_from("abcde"), st.tuples(st.integers(1, 60), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.7])),
-    min_size=1, max_size=5).filter(lambda given: any(weight for _, weight in given.values()))
+    st.sampled_from("abcde"),
+    st.tuples(st.integers(1, 60), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.7])),
+    min_size=1,
+    max_size=5,
+).filter(lambda given: any(weight for _, weight in given.values()))
 
 
 @given(sizes_and_weights, st.integers(1, 300))
@@ -125,13 +128,20 @@ def test_replacement_draws_independently_and_numbers_repeats() -> None:
 
 
 def test_another_seed_gives_another_order() -> None:
-    assert built(mix({"a": 1}, "concat"), {"a": 30}, 42)["key"].to_list() != built(
-        mix({"a": 1}, "concat"), {"a": 30}, 43)["key"].to_list()
+    assert (
+        built(mix({"a": 1}, "concat"), {"a": 30}, 42)["key"].to_list()
+        != built(mix({"a": 1}, "concat"), {"a": 30}, 43)["key"].to_list()
+    )
 
 
 def test_shortage_is_an_error_or_shrinks_or_renormalizes() -> None:
     sizes = {"a": 10, "b": 100}
-    asked: dict[str, Any] = {"weights": {"a": 1.0, "b": 1.0}, "strategy": "resample", "total_rows": 100, "max_epochs": 2}
+    asked: dict[str, Any] = {
+        "weights": {"a": 1.0, "b": 1.0},
+        "strategy": "resample",
+        "total_rows": 100,
+        "max_epochs": 2,
+    }
     with pytest.raises(ConfigError, match="a has 10 rows"):
         plan_mix(Mix("test", **asked), sizes)
     shrunk = plan_mix(Mix("test", **asked, on_shortage="shrink"), sizes)
@@ -162,8 +172,10 @@ def test_all_zero_or_negative_weights_mean_equal_ones_with_a_warning(same: float
     assert warnings
 
 
-@pytest.mark.parametrize(("weights", "named"), [
-    ({"a": 1.0, "b": -1.0}, "b"), ({"a": float("nan"), "b": 1.0}, "a"), ({"a": 1.0, "b": float("inf")}, "b")])
+@pytest.mark.parametrize(
+    ("weights", "named"),
+    [({"a": 1.0, "b": -1.0}, "b"), ({"a": float("nan"), "b": 1.0}, "a"), ({"a": 1.0, "b": float("inf")}, "b")],
+)
 def test_unusable_weights_are_refused_by_name(weights: dict[str, float], named: str) -> None:
     with pytest.raises(ConfigError) as error:
         relative_weights(weights)

@@ -100,8 +100,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if verb == "tree":
             folders = sorted({str(Path(path).parent) for path in files} - {"."})
             entries = [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders]
-            entries += [{"type": "file", "path": path, "oid": etag(data), "size": len(data)}
-                        for path, data in files.items()]
+            entries += [
+                {"type": "file", "path": path, "oid": etag(data), "size": len(data)} for path, data in files.items()
+            ]
             return self.answer(200, json.dumps(entries).encode())
         if repo in self.hub.gated:
             return self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
@@ -125,14 +126,23 @@ class Fetcher:
     """A process in which `fetch` runs, with an environment of its own."""
 
     def __init__(self, home: Path, url: str, **environment: str) -> None:
-        kept = {key: value for key, value in os.environ.items()
-                if not key.startswith(("HF_", "HUGGING")) and not key.lower().endswith("_proxy")}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("HF_", "HUGGING")) and not key.lower().endswith("_proxy")
+        }
         self.errors = home.parent / f"{home.name}.stderr"
         with self.errors.open("a") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", WORKER], cwd=ROOT, text=True, encoding="utf-8", stderr=stderr,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env={**kept, "HF_HOME": str(home), "HF_ENDPOINT": url, "HF_HUB_DISABLE_TELEMETRY": "1", **environment})
+                [sys.executable, "-c", WORKER],
+                cwd=ROOT,
+                text=True,
+                encoding="utf-8",
+                stderr=stderr,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**kept, "HF_HOME": str(home), "HF_ENDPOINT": url, "HF_HUB_DISABLE_TELEMETRY": "1", **environment},
+            )
 
     def __call__(self, repo: str, revision: str = "main", files: str | None = None, format: str | None = None) -> dict:
         assert self.process.stdin is not None
@@ -229,7 +239,11 @@ def test_a_tag_and_a_commit_stay_where_they_are_when_the_branch_moves(hub: Hub, 
     assert fetch("lab/moving")["commit"] == old
     new = hub.publish("lab/moving", {"a.csv": b"q\n2\n"}, "main")
     assert [fetch("lab/moving", revision)["commit"] for revision in ("main", "v1", "refs/convert/parquet", old)] == [
-        new, old, old, old]
+        new,
+        old,
+        old,
+        old,
+    ]
     assert raw_files(fetch("lab/moving"))[0].path.read_bytes() == b"q\n2\n"
 
 
@@ -261,11 +275,13 @@ def test_a_half_filled_cache_is_an_error_and_no_shorter_list(hub: Hub, fetch: Fe
     assert names(offline("lab/half", files="a.*")) == ["a.jsonl"]
     assert offline("lab/half")["error"] == (
         "source demo: lab/half at 'main' is not, or not wholly, in the cache and HF_HUB_OFFLINE is set\n"
-        "  fix: unset HF_HUB_OFFLINE, set sources.demo.path=FILE, or corpus=samples")
+        "  fix: unset HF_HUB_OFFLINE, set sources.demo.path=FILE, or corpus=samples"
+    )
 
 
 def test_a_cache_that_does_not_know_what_is_missing_is_not_trusted(
-        hub: Hub, fetch: Fetcher, home: Path, tmp_path: Path) -> None:
+    hub: Hub, fetch: Fetcher, home: Path, tmp_path: Path
+) -> None:
     hub.publish("lab/older", {"a.jsonl": b"{}"})
     fetch("lab/older")
     shutil.copytree(home / "hub/datasets--lab--older", tmp_path / "home/hub/datasets--lab--older", symlinks=True)
@@ -290,29 +306,37 @@ def test_a_format_makes_data_of_any_file(hub: Hub, fetch: Fetcher) -> None:
     assert "sources.demo.format" in fetch("lab/text", files="rows.txt")["error"]
 
 
-@pytest.mark.parametrize(("repo", "revision", "files", "what", "fix"), [
-    ("lab/none", "main", None, "no data set lab/none on the hub", "sources.demo.hub=ORG/NAME"),
-    ("a/b/c", "main", None, "'a/b/c' is no id of a data set", "sources.demo.hub=ORG/NAME"),
-    ("lab/good", "v9", None, "lab/good has no revision 'v9'", "sources.demo.revision"),
-    ("lab/good", "9" * 40, None, f"lab/good has no revision '{'9' * 40}'", "sources.demo.revision"),
-    ("lab/gated", "main", None, "lab/gated is gated", "`hf auth login`"),
-    ("lab/good", "main", "*.csv", "no data file of lab/good matches *.csv (have: a.jsonl)", "sources.demo.files"),
-    ("lab/card", "main", None, "no data files in lab/card (have: README.md, load.py;", "refs/convert/parquet"),
-    ("lab/empty", "main", None, "no data files in lab/empty (have: nothing at all;", "sources.demo.path=FILE"),
-    ("lab/denied", "main", None, "no access to lab/denied (HTTP 403)", "`hf auth login`"),
-    ("lab/busy", "main", None, "too many requests", "wait"),
-    ("lab/down", "main", None, "the hub cannot give lab/down now (HTTP 500)", "corpus=samples"),
-    ("lab/portal", "main", None, "is no hub", "HF_ENDPOINT"),
-])
+@pytest.mark.parametrize(
+    ("repo", "revision", "files", "what", "fix"),
+    [
+        ("lab/none", "main", None, "no data set lab/none on the hub", "sources.demo.hub=ORG/NAME"),
+        ("a/b/c", "main", None, "'a/b/c' is no id of a data set", "sources.demo.hub=ORG/NAME"),
+        ("lab/good", "v9", None, "lab/good has no revision 'v9'", "sources.demo.revision"),
+        ("lab/good", "9" * 40, None, f"lab/good has no revision '{'9' * 40}'", "sources.demo.revision"),
+        ("lab/gated", "main", None, "lab/gated is gated", "`hf auth login`"),
+        ("lab/good", "main", "*.csv", "no data file of lab/good matches *.csv (have: a.jsonl)", "sources.demo.files"),
+        ("lab/card", "main", None, "no data files in lab/card (have: README.md, load.py;", "refs/convert/parquet"),
+        ("lab/empty", "main", None, "no data files in lab/empty (have: nothing at all;", "sources.demo.path=FILE"),
+        ("lab/denied", "main", None, "no access to lab/denied (HTTP 403)", "`hf auth login`"),
+        ("lab/busy", "main", None, "too many requests", "wait"),
+        ("lab/down", "main", None, "the hub cannot give lab/down now (HTTP 500)", "corpus=samples"),
+        ("lab/portal", "main", None, "is no hub", "HF_ENDPOINT"),
+    ],
+)
 def test_an_error_of_the_hub_says_how_to_mend_it(
-        hub: Hub, fetch: Fetcher, repo: str, revision: str, files: str | None, what: str, fix: str) -> None:
+    hub: Hub, fetch: Fetcher, repo: str, revision: str, files: str | None, what: str, fix: str
+) -> None:
     hub.publish("lab/good", {"a.jsonl": b"{}"})
     hub.publish("lab/gated", {"a.jsonl": b"{}"})
     hub.publish("lab/card", {"README.md": b"", "load.py": b""})
     hub.publish("lab/empty", {})
     hub.gated.add("lab/gated")
-    hub.answers |= {"lab/denied": (403, b"{}"), "lab/busy": (429, b"{}"), "lab/down": (500, b"{}"),
-                    "lab/portal": (200, b"<html>log in</html>")}
+    hub.answers |= {
+        "lab/denied": (403, b"{}"),
+        "lab/busy": (429, b"{}"),
+        "lab/down": (500, b"{}"),
+        "lab/portal": (200, b"<html>log in</html>"),
+    }
     first, second = fetch(repo, revision, files)["error"].split("\n")
     assert first.startswith("source demo: ")
     assert what in first
@@ -325,15 +349,19 @@ def test_a_hub_out_of_reach_is_named_without_passwords(cut_off: Fetcher) -> None
         assert cut_off("lab/never", revision)["error"] == (
             f"source demo: the hub at 127.0.0.1:9 cannot be reached (ConnectError), and lab/never at '{revision}' "
             "is not, or not wholly, in the cache\n"
-            "  fix: try again with a network, set sources.demo.path=FILE, or corpus=samples")
+            "  fix: try again with a network, set sources.demo.path=FILE, or corpus=samples"
+        )
     assert "secret" not in cut_off.errors.read_text()
 
 
-@pytest.mark.parametrize(("environment", "what"), [
-    ({"HF_TOKEN": "hf_very\x01secret"}, "the hub's token has characters"),
-    ({"HF_ENDPOINT": "nowhere"}, "what answers at nowhere is no hub"),
-    ({"HF_HOME": "/dev/null/home"}, "the hub's cache cannot be used"),
-])
+@pytest.mark.parametrize(
+    ("environment", "what"),
+    [
+        ({"HF_TOKEN": "hf_very\x01secret"}, "the hub's token has characters"),
+        ({"HF_ENDPOINT": "nowhere"}, "what answers at nowhere is no hub"),
+        ({"HF_HOME": "/dev/null/home"}, "the hub's cache cannot be used"),
+    ],
+)
 def test_a_wrong_environment_is_named(hub: Hub, tmp_path: Path, environment: dict[str, str], what: str) -> None:
     hub.publish("lab/good", {"a.jsonl": b"{}"})
     fetcher = Fetcher(tmp_path / "home", hub.url, **environment)
@@ -352,8 +380,16 @@ def test_nothing_is_printed_where_there_is_no_terminal(hub: Hub, tmp_path: Path)
 
 
 def test_metadata_and_hidden_files_are_no_data() -> None:
-    files = ["a.JSONL", "b.csv.zst", "state.json", "en/dataset_info.json", ".cache/x.json", "__pycache__/y.json",
-             "data.zip", "z.tsv"]
+    files = [
+        "a.JSONL",
+        "b.csv.zst",
+        "state.json",
+        "en/dataset_info.json",
+        ".cache/x.json",
+        "__pycache__/y.json",
+        "data.zip",
+        "z.tsv",
+    ]
     assert data_files("demo", "lab/x", files, None, None) == ["a.JSONL", "b.csv.zst", "z.tsv"]
     assert data_files("demo", "lab/x", files, "*.*", "json") == ["a.JSONL", "b.csv.zst", "data.zip", "z.tsv"]
     assert data_files("demo", "lab/x", files, "state.json", None) == ["state.json"]

@@ -43,7 +43,10 @@ def run(config, job):
     "toy/fail.py": '''
 """Fail in every way."""
 import logging, os, sys
-from pipeline.errors import CheckFailed, SourceError
+from pipeline.errors import PoolmixError, SourceError
+
+class CheckFailed(PoolmixError):
+    status = 3
 
 def run(config, job):
     print("job", config["how"], flush=True)

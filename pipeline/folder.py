@@ -1,0 +1,108 @@
+"""A folder being written: each file synced, its size and digest noted for the manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import xxhash
+
+from pipeline.schema import dataset_features, with_features
+
+DATA = "data-00000-of-00001.arrow"
+# So much is written before it is synced and dropped from the page cache: a large result then neither piles
+# up unwritten nor pushes out what is read.
+_SYNC_BYTES = 16 << 20
+
+
+class _DigestWriter:
+    """A file being written, with its size and xxh3-128 as it grows."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO, keep_cached: bool) -> None:
+        self.stream, self.bytes, self.state = stream, 0, xxhash.xxh3_128()
+        self._keep_cached, self._synced = keep_cached, 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self.stream.write(view)
+        self.state.update(view)
+        self.bytes += view.nbytes
+        if not self._keep_cached and self.bytes - self._synced >= _SYNC_BYTES:
+            self.sync()
+        return view.nbytes
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def sync(self) -> None:
+        """Bring everything so far to the disk."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        if not self._keep_cached and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self._synced = self.bytes
+
+
+class Folder:
+    """A folder being written; `files` collects what its manifest says of each file.
+
+    `keep_cached` says that its files are read again at once and should stay in the page cache.
+    """
+
+    def __init__(self, path: Path, keep_cached: bool = False) -> None:
+        self.path, self.keep_cached = path, keep_cached
+        self.files: dict[str, dict[str, Any]] = {}
+
+    @contextmanager
+    def open(self, name: str) -> Generator[_DigestWriter]:
+        """A new file in the folder, synced when closed."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as stream:
+            writer = _DigestWriter(stream, self.keep_cached)
+            yield writer
+            writer.sync()
+        self.files[name] = {"bytes": writer.bytes, "xxh3_128": writer.state.hexdigest()}
+
+    def write_text(self, name: str, text: str) -> None:
+        """A text file in UTF-8."""
+        with self.open(name) as stream:
+            stream.write(text.encode())
+
+    def write_json(self, name: str, value: Any) -> None:
+        """An indented JSON file in UTF-8."""
+        self.write_text(name, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+    @contextmanager
+    def dataset(self, name: str, schema: pa.Schema) -> Generator[pa.ipc.RecordBatchStreamWriter]:
+        """A split as `datasets.save_to_disk` lays it out, in the subfolder `name` ("" for the folder itself)."""
+        prefix = f"{name}/" if name else ""
+        with (
+            self.open(prefix + DATA) as stream,
+            pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), with_features(schema)) as writer,
+        ):
+            yield writer
+        fingerprint = self.files[prefix + DATA]["xxh3_128"][:16]
+        self.write_json(
+            prefix + "state.json",
+            {
+                "_data_files": [{"filename": DATA}],
+                "_fingerprint": fingerprint,
+                "_format_columns": None,
+                "_format_kwargs": {},
+                "_format_type": None,
+                "_output_all_columns": False,
+                "_split": name or None,
+            },
+        )
+        self.write_json(
+            prefix + "dataset_info.json",
+            {"citation": "", "description": "", "features": dataset_features(schema), "homepage": "", "license": ""},
+        )
