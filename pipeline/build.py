@@ -15,12 +15,13 @@ from pipeline import report
 from pipeline.bundle import Rows, copy_split, stack, write_split
 from pipeline.configuration import Build
 from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_several_answers
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, SourceError
 from pipeline.folder import DATA, Folder
 from pipeline.ingest import make_pool
 from pipeline.manifest import bundle_manifest, card, open_bundle
 from pipeline.mix.strategies import Plan, order_rows, plan_mix
 from pipeline.pool import Pool
+from pipeline.sources.files import find_files
 from pipeline.split import choose_validation, reuse_validation
 from pipeline.store import lock, new_folder, open_table, write_pointer
 
@@ -77,6 +78,7 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
 
 def make_pools(settings: Build, say: report.Say) -> list[Pool]:
     """A pool for each source, in the order in which they keep a row that several have."""
+    require_files(settings)
     pools: list[Pool] = []
     width = max(len(name) for name in settings.sources)
     for name in preference(list(settings.sources), settings.prefer):
@@ -84,6 +86,19 @@ def make_pools(settings: Build, say: report.Say) -> list[Pool]:
             pools.append(make_pool(settings.sources[name], settings.paths.pools, settings.max_chars, advance))
         say(report.pool_line(pools[-1], width))
     return pools
+
+
+def require_files(settings: Build) -> None:
+    """Raises: ConfigErrors with every source whose files are not there, before any long work begins."""
+    errors: list[PoolmixError] = []
+    for source in settings.sources.values():
+        try:
+            if source.path is not None:
+                find_files(source.name, source.path, source.format)
+        except SourceError as error:
+            errors.append(error)
+    if errors:
+        raise ConfigErrors(errors)
 
 
 def keys_of(pools: Sequence[Pool]) -> pl.DataFrame:

@@ -17,8 +17,8 @@ from pipeline.pool import Pool
 from pipeline.schema import BUNDLE
 
 JSONL = {"train": "train.jsonl", "validation": "val.jsonl"}
-# Rows gathered at once: some tens of megabytes of ordinary chat.
-_BATCH_ROWS = 1 << 15
+# Rows gathered at once: some megabytes of ordinary chat.
+_BATCH_ROWS = 1 << 13
 
 
 class Places:

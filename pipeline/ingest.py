@@ -114,14 +114,17 @@ def _make(source: Source, file: str, block: Block, max_chars: int) -> _Made:
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`work` on each item, as many at a time as Polars has threads; results in the order of the items."""
     workers = pl.thread_pool_size()
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[Future[Result]] = deque()
+    try:
         for item in items:
             ahead.append(pool.submit(work, item))
-            if len(ahead) > workers:
+            if len(ahead) >= workers:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write(
@@ -153,7 +156,7 @@ def _write(
                 rows.write_batch(made.rows)
                 lines.write_batch(pa.record_batch([made.lines], schema=_LINE))
                 kept += made.rows.num_rows
-            progress(raw_rows)
+            progress(made.raw_rows)
     quarantine = pl.concat(refused).sort("row")
     _require_columns(source, list(columns), quarantine, raw_rows)
     target.write_text("quarantine.jsonl", quarantine.write_ndjson())

@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 def pool_line(pool: Pool, width: int) -> str:
     """`normalize  cmath  1,098 → 1,098  empty_answer 2`."""
     manifest = pool.manifest
-    notes = [f"{reason} {count:,}" for reason, count in (manifest["quarantined"] | manifest["counts"]).items()]
+    notes = [f"{what} {count:,}" for what, count in (manifest["quarantined"] | manifest["counts"]).items() if count]
     line = f"normalize  {pool.name:<{width}}  {manifest['raw_rows']:>9,} → {manifest['rows']:<9,}"
     return f"{line}  {' · '.join([*notes, *([] if pool.made else ['ready'])])}".rstrip()
 
@@ -94,15 +94,15 @@ def columns_wide(text: str) -> int:
 
 @contextmanager
 def progress(title: str) -> Generator[Callable[[int], None]]:
-    """A counter of rows on stderr, from the second second on, and only on a terminal."""
+    """A counter of rows on stderr, from the second second on, and only on a terminal: call it with how many more."""
     if not sys.stderr.isatty():
-        yield lambda _done: None
+        yield lambda _more: None
         return
     from tqdm import tqdm
 
     with tqdm(desc=title, unit=" rows", unit_scale=True, delay=2, leave=False) as bar:
 
-        def advance(done: int) -> None:
-            bar.update(done - bar.n)
+        def advance(more: int) -> None:
+            bar.update(more)
 
         yield advance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 
@@ -18,15 +19,17 @@ def mark_duplicates(rows: pl.DataFrame) -> pl.Series:
     In: `source` and `key`, in order of preference (`preference`, then row number). The first row of a key
     stays. A copy counts as `within` if its own source has an earlier one, whoever keeps the row.
     """
-    first_here = pl.struct("source", "key").is_first_distinct()
-    return rows.select(
+    kind = (
         pl.when(pl.col("key").is_first_distinct())
-        .then(None)
-        .when(first_here)
-        .then(pl.lit("across"))
-        .otherwise(pl.lit("within"))
-        .alias("copy")
-    ).to_series()
+        .then(0)
+        .when(pl.struct("source", "key").is_first_distinct())
+        .then(2)
+        .otherwise(1)
+    )
+    repeated = rows["key"].is_duplicated()
+    kinds = np.zeros(len(rows), np.int8)
+    kinds[repeated.to_numpy()] = rows.filter(repeated).select(kind).to_series().to_numpy()
+    return pl.Series("copy", kinds).replace_strict({0: None, 1: "within", 2: "across"}, return_dtype=pl.String)
 
 
 def prompts_with_several_answers(rows: pl.DataFrame) -> pl.DataFrame:
@@ -35,8 +38,8 @@ def prompts_with_several_answers(rows: pl.DataFrame) -> pl.DataFrame:
     In: `prompt_key` of rows without duplicates, so several rows are several answers. Nothing is dropped.
     """
     return (
-        rows.group_by("prompt_key")
+        rows.filter(pl.col("prompt_key").is_duplicated())
+        .group_by("prompt_key")
         .agg(pl.len().alias("rows"))
-        .filter(pl.col("rows") > 1)
         .sort("rows", "prompt_key", descending=[True, False])
     )

@@ -45,13 +45,15 @@ def _lines(head: bytes, stream: BinaryIO) -> Iterator[Block]:
         data = rest + chunk
         cut = data.rfind(b"\n") + 1 if chunk else len(data)
         if cut:
-            numbers = np.arange(line, line + data.count(b"\n", 0, cut) + (not chunk))
-            block = _fast(data[:cut], record, numbers)
+            whole = data[:cut]
+            breaks = whole.count(b"\n")
+            numbers = np.arange(line, line + breaks + (not chunk))
+            block = _fast(whole, record, numbers)
             if block is None:
-                block = _one_by_one(data[:cut].split(b"\n"), record, line)
+                block = _one_by_one(whole.split(b"\n"), record, line)
             yield block
             record += len(block.record) + len(block.refused)
-            line += data.count(b"\n", 0, cut)
+            line += breaks
             rest = data[cut:]
         elif len(data) > MAX_RECORD_BYTES:
             yield block_of([], [Refused(record, line, "too_long", _TOO_LONG, beginning(data))])
@@ -152,16 +154,25 @@ def _fast(data: bytes, record: int, lines: np.ndarray) -> Block | None:
         table.validate(full=True)  # Arrow's reader does not look at UTF-8
     except pa.ArrowInvalid:
         return None
-    ends = data.count(b"}\n") + data.count(b"}\r\n") + data.endswith(b"}")
-    if not table.num_rows == len(lines) == ends:  # blank lines, or two records on one line
+    if not table.num_rows == len(lines) == _line_ends(data):  # blank lines, or two records on one line
         return None
     numbers = frozenset(name for name, kind in types.items() if kind == pa.int64())
     columns = {name: pl.Series(pl.from_arrow(column)) for name, column in zip(types, table.columns, strict=True)}
-    if b"-0" in data and any((columns[name] == 0).any() for name in numbers):  # Arrow reads -0 as 0
+    if numbers and b"-0" in data and any((columns[name] == 0).any() for name in numbers):  # Arrow reads -0 as 0
         return None
     texts = {name: column.cast(pl.String) for name, column in columns.items()}
     frame = pl.DataFrame(texts or None, height=len(lines))
     return Block(frame, np.arange(record, record + len(lines)), lines, numbers)
+
+
+def _line_ends(data: bytes) -> int:
+    """How many lines end with a closing brace."""
+    codes = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(codes == ord("\n"))
+    before = codes[np.maximum(ends - 1, 0)]
+    if (before == ord("\r")).any():
+        before = np.where(before == ord("\r"), codes[np.maximum(ends - 2, 0)], before)
+    return int((before == ord("}")).sum()) + data.endswith(b"}")
 
 
 def _types(data: bytes) -> dict[str, pa.DataType] | None:

@@ -21,7 +21,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
-SOURCE = "+sources.{name}={{path: {path}, shape: alpaca, tags: [chat, en]}}"
 
 
 def timed(command: list[str], folder: Path) -> tuple[float, float]:
@@ -55,10 +54,19 @@ def make_rows(folder: Path, rows: int) -> list[Path]:
     return halves
 
 
-def build_command(files: list[Path], weights: tuple[float, float]) -> list[str]:
-    sources = [SOURCE.format(name=path.stem, path=path) for path in files]
-    shares = [f"+mix.weights.{path.stem}={weight}" for path, weight in zip(files, weights, strict=True)]
-    return [sys.executable, "-m", "pipeline", "build", "mix=custom", "template=none", *sources, *shares]
+def write_configuration(folder: Path, files: list[Path]) -> None:
+    """A mix of the two files in a configuration folder of its own, as one would write for a lasting experiment."""
+    mix = folder / "conf" / "mix"
+    mix.mkdir(parents=True)
+    sources = "".join(f"  {path.stem}: {{path: {path}, shape: alpaca, tags: [chat, en]}}\n" for path in files)
+    weights = "".join(f"    {path.stem}: {weight}\n" for path, weight in zip(files, (0.7, 0.3), strict=True))
+    (mix / "scale.yaml").write_text(
+        f"# @package _global_\nsources:\n{sources}mix:\n  name: scale\n  weights:\n{weights}"
+    )
+
+
+def build_command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline", "build", "--config-dir=conf", "mix=scale", "template=none", *overrides]
 
 
 def main() -> None:
@@ -71,6 +79,7 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="poolmix-bench-"))
     files = make_rows(folder, options.rows)
+    write_configuration(folder, files)
     recipe = [
         sys.executable,
         str(SHARED / "baselines" / "handwritten_recipe.py"),
@@ -83,11 +92,8 @@ def main() -> None:
     for run in range(options.runs + 1):
         for made in ("recipe", "data_pools"):
             shutil.rmtree(folder / made, ignore_errors=True)
-        for name, command in (
-            ("recipe", recipe),
-            ("build", build_command(files, (0.7, 0.3))),
-            ("remix", build_command(files, (0.3, 0.7))),
-        ):
+        remix = build_command("mix.weights.a=0.3", "mix.weights.b=0.7")
+        for name, command in (("recipe", recipe), ("build", build_command()), ("remix", remix)):
             if run == 0 and name == "recipe":
                 continue  # the first round only warms up ours
             wall, peak = timed(command, folder)

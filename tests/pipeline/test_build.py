@@ -325,6 +325,15 @@ def test_all_mistakes_are_reported_at_once(capsys: pytest.CaptureFixture[str]) -
     assert [word in err for word in ("seed=-1", "mix.total_rows=0", "split.valid_ratio=2")] == [True] * 3
 
 
+def test_every_missing_file_is_named_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    missing = [f"sources.{name}.path=nowhere/{name}.jsonl" for name in ("cmath", "mawps")]
+    assert main(PROGRAM, ["build", *missing]) == 2
+    err = capsys.readouterr().err
+    assert "nowhere/cmath.jsonl" in err
+    assert "nowhere/mawps.jsonl" in err
+    assert not Path("data_pools").exists()
+
+
 def test_a_folder_with_something_else_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("years of work")

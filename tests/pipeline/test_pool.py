@@ -162,8 +162,7 @@ def test_progress_counts_raw_rows(alpaca: Any, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(json_rows, "BLOCK_BYTES", 200)
     seen: list[int] = []
     make_pool(alpaca, tmp_path / "pools", MOST, seen.append)
-    assert seen == sorted(seen)
-    assert seen[-1] == len(ROWS)
+    assert sum(seen) == len(ROWS)
     assert len(seen) > 2
 
 
