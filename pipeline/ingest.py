@@ -119,7 +119,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     try:
         for item in items:
             ahead.append(pool.submit(work, item))
-            if len(ahead) >= workers:
+            if len(ahead) > workers:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
-# Freed memory is kept for the next block instead of going back to the system: asking for it again and again
-# costs more than the work itself where memory is slow to come by (a virtual machine, say).
-_KEEP_FREED_MEMORY = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:-1,muzzy_decay_ms:-1", "MIMALLOC_PURGE_DELAY": "-1"}
+# Freed memory is kept for the next block instead of going back to the system, in one arena for all threads:
+# asking for it again and again costs more than the work itself where memory is slow to come by (a virtual
+# machine, say). Polars allocates with jemalloc, Arrow with the C library here.
+_ENVIRONMENT = {
+    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+_MALLOPT = {-1: 2**31 - 1, -3: 2**30, -8: 1}  # glibc's M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (bytes), M_ARENA_MAX
 
 
 def root() -> Path:
@@ -18,7 +25,10 @@ def root() -> Path:
 
 def prepare_libraries(threads: int | None) -> None:
     """Set what Polars and Arrow read from the environment when they are first imported."""
-    for name, value in _KEEP_FREED_MEMORY.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        for option, amount in _MALLOPT.items():
+            libc.mallopt(option, amount)
     if isinstance(threads, int) and threads > 0:
         os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)

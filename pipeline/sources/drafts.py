@@ -138,10 +138,16 @@ class Cells:
     def _meta(self, parts: Mapping[str, pl.Series]) -> pl.Series:
         rest = [name for name in self.frame.columns if name not in self.taken]
         columns = [(name, values, False) for name, values in parts.items()]
-        columns += [(name, self._column(name), name in self.block.json_columns) for name in rest]
+        columns += [
+            (f"raw_{name}" if name in parts else name, self._column(name), name in self.block.json_columns)
+            for name in rest
+        ]
         if not columns:
             return pl.Series([None] * self.count, dtype=pl.String)
         frame = pl.DataFrame({str(k): values for k, (_, values, _) in enumerate(columns)})
+        if not any(is_json or values.null_count() for _, values, is_json in columns):  # twice as fast
+            members = [pl.col(str(k)).alias(name) for k, (name, _, _) in enumerate(columns)]
+            return frame.select(pl.struct(members).struct.json_encode()).to_series()
         fields = [
             (name, pl.col(str(k)) if is_json else quoted(pl.col(str(k))))
             for k, (name, _, is_json) in enumerate(columns)
