@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,20 @@ import polars as pl
 import xxhash
 
 from pipeline import report
-from pipeline.bundle import Rows, copy_split, stack, write_split
+from pipeline.bundle import Outcome, copy_split, stack, write_split
 from pipeline.configuration import Build
 from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_several_answers
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, SourceError
 from pipeline.folder import DATA, Folder
 from pipeline.ingest import make_pool
 from pipeline.manifest import bundle_manifest, card, open_bundle
-from pipeline.mix.strategies import Plan, order_rows, plan_mix
+from pipeline.mix.strategies import order_rows, plan_mix
 from pipeline.pool import Pool
 from pipeline.sources.files import find_files
-from pipeline.split import choose_validation, reuse_validation
+from pipeline.split import choose_validation, reuse_validation, split_warnings
 from pipeline.store import lock, new_folder, open_table, write_pointer
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the stages decided, ready to be written.
-
-    `copies` has `source` and `copy` (within, across) of each duplicate; `unique` has `at`, `source`, `key`,
-    `prompt_key` and `fate` (train, validation, prompt_in_validation) of every other row; `train` and
-    `validation` have `at` and `epoch` in their written order.
-    """
-
-    pools: Sequence[Pool]
-    rows: Rows
-    copies: pl.DataFrame
-    unique: pl.DataFrame
-    plan: Plan
-    train: pl.DataFrame
-    validation: pl.DataFrame
+_LOG = logging.getLogger(__name__)
 
 
 def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
@@ -55,10 +39,10 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
     copy = mark_duplicates(frame)
     copies = frame.select("source", copy.alias("copy")).filter(pl.col("copy").is_not_null())
     unique = frame.filter(copy.is_null())
-    say(report.dedup_line(len(frame), copies, len(prompts_with_several_answers(unique))))
+    width = max(len(pool.name) for pool in pools)
+    say(report.dedup_line(len(frame), copies, len(prompts_with_several_answers(unique)), width))
     unique = unique.with_columns(fates(unique, settings).alias("fate"))
-    for line in report.split_lines(unique, settings.split):
-        say(line)
+    say(report.split_line(unique, width))
     available = unique.filter(pl.col("fate") == "train")
     sizes = available["source"].value_counts()
     plan = plan_mix(settings.mix, {pool.name: 0 for pool in pools} | dict(sizes.iter_rows()))
@@ -72,7 +56,10 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
         plan,
         train=order_rows(available, plan, settings.seed, settings.mix.replacement),
         validation=validation_order(unique, settings.seed),
+        warnings=[*split_warnings(unique, settings.split), *plan.warnings],
     )
+    for warning in outcome.warnings:
+        _LOG.warning("warning: %s", warning)
     return publish(settings, outcome, command, sweep)
 
 

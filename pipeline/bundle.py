@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.folder import Folder
 from pipeline.keys import ContentDigest, text_bytes
+from pipeline.mix.strategies import Plan
 from pipeline.pool import Pool
 from pipeline.schema import BUNDLE
 
@@ -76,6 +77,25 @@ def stack(pools: Sequence[Pool]) -> Rows:
         Places([pool.lines() for pool in pools]),
         {pool.name: int(start) for pool, start in zip(pools, starts, strict=False)},
     )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the stages decided, ready to be written.
+
+    `copies` has `source` and `copy` (within, across) of each duplicate; `unique` has `at`, `source`, `key`,
+    `prompt_key` and `fate` (train, validation, prompt_in_validation) of every other row; `train` and
+    `validation` have `at` and `epoch` in their written order.
+    """
+
+    pools: Sequence[Pool]
+    rows: Rows
+    copies: pl.DataFrame
+    unique: pl.DataFrame
+    plan: Plan
+    train: pl.DataFrame
+    validation: pl.DataFrame
+    warnings: Sequence[str]
 
 
 def write_split(target: Folder, name: str, rows: Rows, order: pl.DataFrame) -> str:

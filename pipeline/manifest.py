@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from pipeline import __version__
+from pipeline.bundle import Outcome
 from pipeline.configuration import Build
 from pipeline.errors import StoreError, known_names
-
-if TYPE_CHECKING:
-    from pipeline.build import Outcome
+from pipeline.mix.strategies import shares
 
 FORMAT = "poolmix bundle 1"
 
@@ -84,7 +83,7 @@ def bundle_manifest(
             "prompt_overlap": overlap,
             "validation_repeats": validation_rows - len(validation) if settings.split.validation_from is None else 0,
         },
-        "warnings": list(outcome.plan.warnings),
+        "warnings": list(outcome.warnings),
         "config": settings.config,
     }
 
@@ -98,8 +97,7 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
     copies, fate = tally(outcome.copies, "copy"), tally(outcome.unique, "fate")
     quotas = outcome.plan.quotas
     written = outcome.rows.count_by_source(outcome.train["at"])
-    whole, asked = sum(quotas.values()), sum(weight for weight in settings.mix.weights.values() if weight > 0)
-    equal = 1 / len(quotas)
+    whole, asked = sum(quotas.values()), shares(settings.mix.weights)
     counts: dict[str, dict[str, Any]] = {}
     for pool in sorted(outcome.pools, key=lambda pool: pool.name):
         name, manifest, source = pool.name, pool.manifest, settings.sources[pool.name]
@@ -107,7 +105,6 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
         available = fate.get((name, "train"), 0)
         validation = fate.get((name, "validation"), 0)
         where = {"hub": source.hub, "revision": source.revision, "commit": pool.commit} if source.hub else {}
-        weight = max(settings.mix.weights[name], 0.0)
         counts[name] = where | {
             "files": manifest["inputs"],
             "pool": manifest["fingerprint"],
@@ -117,7 +114,7 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
             "unique": available + validation,
             "validation": validation,
             "available": available,
-            "requested_weight": round(weight / asked, 9) if asked else equal,
+            "requested_weight": round(asked[name], 9),
             "quota": quotas[name],
             "train_rows": written.get(name, 0),
             "achieved_weight": round(quotas[name] / whole, 9),

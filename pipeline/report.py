@@ -9,9 +9,8 @@ from contextlib import contextmanager
 
 import polars as pl
 
-from pipeline.mix.strategies import Mix, Plan
+from pipeline.mix.strategies import Mix, Plan, shares
 from pipeline.pool import Pool
-from pipeline.split import Split
 
 Say = Callable[[str], None]
 
@@ -19,46 +18,44 @@ Say = Callable[[str], None]
 def pool_line(pool: Pool, width: int) -> str:
     """`normalize  cmath  1,098 → 1,098  empty_answer 2`."""
     manifest = pool.manifest
-    notes = [f"{what} {count:,}" for what, count in (manifest["quarantined"] | manifest["counts"]).items() if count]
-    line = f"normalize  {pool.name:<{width}}  {manifest['raw_rows']:>9,} → {manifest['rows']:<9,}"
-    return f"{line}  {' · '.join([*notes, *([] if pool.made else ['ready'])])}".rstrip()
+    counts = manifest["quarantined"] | manifest["counts"]
+    notes = [f"{what} {count:,}" for what, count in counts.items() if count]
+    notes += [] if pool.made else ["ready"]
+    return _stage("normalize", pool.name, width, manifest["raw_rows"], manifest["rows"], " · ".join(notes))
 
 
-def dedup_line(rows: int, copies: pl.DataFrame, several: int) -> str:
+def _stage(stage: str, source: str, width: int, before: int, after: int, notes: str) -> str:
+    name = source + " " * (width - columns_wide(source))
+    return f"{stage:<9}  {name}  {before:>9,} → {after:<9,}  {notes}".rstrip()
+
+
+def dedup_line(rows: int, copies: pl.DataFrame, several: int, width: int) -> str:
     """Rows before and after, the copies by kind, and how many prompts have several answers (all kept)."""
     kinds = {copy: int((copies["copy"] == copy).sum()) for copy in ("within", "across")}
     notes = [f"{kind} {count:,}" for kind, count in kinds.items()]
     notes += [f"prompts with several answers {several:,}"] if several else []
-    return f"dedup      {rows:>,} → {rows - len(copies):<,}  {' · '.join(notes)}"
+    return _stage("dedup", "", width, rows, rows - len(copies), " · ".join(notes))
 
 
-def split_lines(unique: pl.DataFrame, split: Split) -> list[str]:
-    """Validation rows per source, and a warning where the minimum could not be met."""
+def split_line(unique: pl.DataFrame, width: int) -> str:
+    """Rows before, rows left for training, and the validation rows per source."""
     found = unique.filter(pl.col("fate") == "validation")["source"].value_counts().sort("source")
     validation = int(found["count"].sum())
     leaked = int((unique["fate"] == "prompt_in_validation").sum())
     notes = [f"{source} {count:,}" for source, count in found.iter_rows()]
     notes += [f"prompt_in_validation {leaked:,}"] if leaked else []
-    lines = [
-        f"split      {len(unique):>,} → {len(unique) - validation - leaked:<,}  "
-        f"validation {validation:,}{': ' if notes else ''}{' · '.join(notes)}"
-    ]
-    if split.validation_from is None and validation < split.min_validation:
-        lines.append(
-            f"warning: {validation:,} validation rows, fewer than split.min_validation={split.min_validation:,}: "
-            "half of the rows, in whole prompts, is the most"
-        )
-    return lines
+    notes[:1] = [f"validation {validation:,}{': ' if notes else ''}{''.join(notes[:1])}"]
+    return _stage("split", "", width, len(unique), len(unique) - validation - leaked, " · ".join(notes))
 
 
 def mix_lines(mix: Mix, plan: Plan, available: Mapping[str, int]) -> list[str]:
     """What was asked and what was got, source by source."""
     whole = sum(plan.quotas.values())
-    asked = sum(max(weight, 0.0) for weight in mix.weights.values()) or len(mix.weights)
+    asked = shares(mix.weights)
     rows = [
         [
             name,
-            f"{max(mix.weights[name], 0.0) / asked:.4f}",
+            f"{asked[name]:.4f}",
             f"{quota / whole:.4f}",
             f"{available.get(name, 0):,}",
             f"{quota:,}",
@@ -68,7 +65,7 @@ def mix_lines(mix: Mix, plan: Plan, available: Mapping[str, int]) -> list[str]:
     ]
     lines = [f"mix        {mix.strategy} → {whole:,} training rows"]
     lines += table(["source", "asked", "got", "available", "rows", "epochs"], rows, indent=11)
-    return lines + [f"warning: {warning}" for warning in plan.warnings]
+    return lines
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 0) -> list[str]:

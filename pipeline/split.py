@@ -90,3 +90,14 @@ def reuse_validation(rows: pl.DataFrame, validation: pl.DataFrame) -> pl.Series:
         .otherwise(pl.lit("train"))
         .alias("fate")
     ).to_series()
+
+
+def split_warnings(rows: pl.DataFrame, split: Split) -> list[str]:
+    """What to say where the validation split is smaller than `min_validation`. In: `fate` of the unique rows."""
+    found = int((rows["fate"] == "validation").sum())
+    if split.validation_from is not None or found >= split.min_validation:
+        return []
+    return [
+        f"{found:,} validation rows, fewer than split.min_validation={split.min_validation:,}: "
+        "half of a source's rows, in whole prompts, is the most"
+    ]

@@ -72,6 +72,13 @@ def relative_weights(weights: Mapping[str, float]) -> tuple[dict[str, float], li
     return dict(weights), []
 
 
+def shares(weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights as shares of 1."""
+    settled, _ = relative_weights(weights)
+    whole = sum(settled.values())
+    return {name: weight / whole for name, weight in settled.items()}
+
+
 def plan_mix(mix: Mix, available: Mapping[str, int]) -> Plan:
     """Quotas and paces for sources with so many unique rows available for training.
 

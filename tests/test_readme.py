@@ -1,0 +1,59 @@
+"""Every command of the README works, in the order in which it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+    if line.startswith("python -m pipeline")
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder with the data that the README calls one's own."""
+    place = tmp_path_factory.mktemp("readme")
+    (place / "my").mkdir()
+    rows = [{"instruction": f"Count to {k}.", "input": "", "output": f"One to {k}."} for k in range(30)]
+    (place / "my/rows.json").write_text(json.dumps(rows))
+    (place / "my/table.csv").write_text("q,a\n" + "".join(f"question {k},answer {k}\n" for k in range(30)))
+    talks = [[{"role": "user", "content": f"Hi {k}"}, {"role": "assistant", "content": f"Ho {k}"}] for k in range(30)]
+    (place / "my/chats.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
+    return place
+
+
+def test_every_command_works(folder: Path) -> None:
+    assert len(COMMANDS) >= 14
+    for command in COMMANDS:
+        done = subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "alpaca:17" in done.stdout
+
+
+def test_the_build_shown_is_the_build_made(folder: Path) -> None:
+    """The sample output is what the first command prints, but for the bundle's address."""
+    shown = re.search(r"<!-- build output -->\n```\n(.*?)```", README, re.S)
+    assert shown
+    command = [sys.executable, "-m", "pipeline", "build", "mix=math_heavy", "paths.pools=fresh", "paths.bundles=fresh"]
+    made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    assert made.splitlines()[:-1] == shown[1].splitlines()[:-1]
+
+
+def test_the_first_two_commands_are_make_build_and_make_test() -> None:
+    first = re.search(r"```sh\n(.*?)```", README, re.S)
+    assert first
+    assert [line.split("#")[0].strip() for line in first[1].splitlines()] == ["make build", "make test"]
