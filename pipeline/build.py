@@ -15,7 +15,7 @@ from pipeline import report
 from pipeline.bundle import Outcome, copy_split, stack, write_split
 from pipeline.configuration import Build
 from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_several_answers
-from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, SourceError
+from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, SourceError, StoreError
 from pipeline.folder import DATA, Folder
 from pipeline.ingest import make_pool
 from pipeline.manifest import bundle_manifest, card, open_bundle
@@ -23,7 +23,7 @@ from pipeline.mix.strategies import order_rows, plan_mix
 from pipeline.pool import Pool
 from pipeline.sources.files import find_files
 from pipeline.split import choose_validation, reuse_validation, split_warnings
-from pipeline.store import lock, new_folder, open_table, write_pointer
+from pipeline.store import lock, new_folder, open_table, require_place, write_pointer, writing
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +33,9 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
 
     Raises: PoolmixError for what the user can mend; finished pools stay, nothing else is left behind.
     """
-    pools = make_pools(settings, say)
+    require_settings(settings)
+    with writing(settings.paths.pools):
+        pools = make_pools(settings, say)
     rows = stack(pools)
     frame = keys_of(pools)
     copy = mark_duplicates(frame)
@@ -60,12 +62,12 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
     )
     for warning in outcome.warnings:
         _LOG.warning("warning: %s", warning)
-    return publish(settings, outcome, command, sweep)
+    with writing(settings.out or settings.paths.bundles):
+        return publish(settings, outcome, command, sweep)
 
 
 def make_pools(settings: Build, say: report.Say) -> list[Pool]:
     """A pool for each source, in the order in which they keep a row that several have."""
-    require_files(settings)
     pools: list[Pool] = []
     width = max(len(name) for name in settings.sources)
     for name in preference(list(settings.sources), settings.prefer):
@@ -75,9 +77,21 @@ def make_pools(settings: Build, say: report.Say) -> list[Pool]:
     return pools
 
 
-def require_files(settings: Build) -> None:
-    """Raises: ConfigErrors with every source whose files are not there, before any long work begins."""
+def require_settings(settings: Build) -> None:
+    """Raises: ConfigErrors with all that is not there or cannot be written, before any long work begins."""
     errors: list[PoolmixError] = []
+    places = {"paths.pools": settings.paths.pools, "paths.bundles": settings.paths.bundles, "out": settings.out}
+    for setting, place in places.items():
+        try:
+            if place is not None:
+                require_place(setting, place)
+        except StoreError as error:
+            errors.append(error)
+    try:
+        if settings.split.validation_from is not None:
+            open_bundle(settings.split.validation_from, settings.paths.bundles)
+    except StoreError as error:
+        errors.append(error)
     for source in settings.sources.values():
         try:
             if source.path is not None:

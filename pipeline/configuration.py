@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, known_names
-from pipeline.mix.strategies import SIZERS, Mix
+from pipeline.mix.strategies import SIZERS, Mix, relative_weights
 from pipeline.settings import Paths, Settings, is_number, is_text, is_text_list, is_whole, read_paths
 from pipeline.sources.settings import read_sources
 from pipeline.sources.source import Source
@@ -96,6 +96,22 @@ def _mix(node: Settings, sources: Sequence[str]) -> Mix:
                 "'+sources.NAME={path: FILE, shape: SHAPE}' +mix.weights.NAME=1",
             )
         )
+    replacement = bool(
+        node.required("replacement", lambda value: isinstance(value, bool), "true or false", "false", False)
+    )
+    if replacement and node.node.get("max_epochs") is not None:
+        node.errors.append(
+            ConfigError(
+                "mix.max_epochs",
+                "has no meaning where rows are drawn with replacement",
+                "set mix.max_epochs=null or mix.replacement=false",
+            )
+        )
+    if given and len(given) == len(weights.node):
+        try:
+            relative_weights(given)
+        except ConfigError as error:
+            node.errors.append(error)
     return Mix(
         name=node.value("name", is_text, "text", "NAME", "mix"),
         weights=given,
@@ -110,9 +126,7 @@ def _mix(node: Settings, sources: Sequence[str]) -> Mix:
             "all_exhausted",
         ),
         total_rows=node.value("total_rows", is_whole(1), "a whole number above 0", "10000"),
-        replacement=bool(
-            node.required("replacement", lambda value: isinstance(value, bool), "true or false", "false", False)
-        ),
+        replacement=replacement,
         temperature=node.required("temperature", is_number(1e-6), "a number above 0", "2", 2.0),
         max_epochs=node.value("max_epochs", is_number(1e-6), "a number above 0", "4"),
         on_shortage=node.required(

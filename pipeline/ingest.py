@@ -92,6 +92,7 @@ class _Made:
 
     columns: Sequence[str]
     raw_rows: int
+    unreadable: int
     refused: pl.DataFrame
     counts: Mapping[str, int]
     rows: pa.RecordBatch | None
@@ -100,15 +101,16 @@ class _Made:
 
 def _make(source: Source, file: str, block: Block, max_chars: int) -> _Made:
     """One block through adapting, normalizing and hashing."""
-    columns, raw_rows = block.frame.columns, len(block.record) + len(block.refused)
+    columns, unreadable = block.frame.columns, len(block.refused)
+    raw_rows = len(block.record) + unreadable
     if len(block.record) == 0:
-        return _Made(columns, raw_rows, _refused(source.name, file, block, None), {}, None, None)
+        return _Made(columns, raw_rows, unreadable, _refused(source.name, file, block, None), {}, None, None)
     drafts = normalize(SHAPES[source.shape].adapt(block, source), max_chars)
     refused = _refused(source.name, file, block, drafts)
     if len(drafts.rows) == 0:
-        return _Made(columns, raw_rows, refused, drafts.counts, None, None)
+        return _Made(columns, raw_rows, unreadable, refused, drafts.counts, None, None)
     rows, lines = pool_rows(drafts, source.name, list(source.tags), block.record)
-    return _Made(columns, raw_rows, refused, drafts.counts, rows, lines)
+    return _Made(columns, raw_rows, unreadable, refused, drafts.counts, rows, lines)
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -139,7 +141,7 @@ def _write(
     blocks = (
         read_literal(source.literal) if source.literal is not None else read_files(source.name, files, source.delimiter)
     )
-    raw_rows, kept, counts = 0, 0, Counter[str]()
+    raw_rows, unreadable, kept, counts = 0, 0, 0, Counter[str]()
     refused = [pl.DataFrame(schema=REFUSED_COLUMNS)]
     columns: dict[str, None] = {}
     with (
@@ -152,13 +154,14 @@ def _write(
             refused.append(made.refused)
             counts.update(made.counts)
             raw_rows += made.raw_rows
+            unreadable += made.unreadable
             if made.rows is not None:
                 rows.write_batch(made.rows)
                 lines.write_batch(pa.record_batch([made.lines], schema=_LINE))
                 kept += made.rows.num_rows
             progress(made.raw_rows)
     quarantine = pl.concat(refused).sort("row")
-    _require_columns(source, list(columns), quarantine, raw_rows)
+    _require_columns(source, list(columns), quarantine, raw_rows - unreadable)
     target.write_text("quarantine.jsonl", quarantine.write_ndjson())
     target.write_json(
         "manifest.json",
@@ -182,20 +185,28 @@ def _refused(source: str, file: str, block: Block, drafts: Drafts | None) -> pl.
     found = [(source, bad.record, file, bad.line, bad.reason, bad.detail, bad.text) for bad in block.refused]
     if drafts is not None:
         for i, reason, detail in drafts.refused.iter_rows():
-            text = json.dumps(
-                {name: value for name, value in block.frame.row(i, named=True).items() if value is not None},
-                ensure_ascii=False,
-            )[:200]
+            text = _as_json(block, i)[:200]
             found.append((source, int(block.record[i]), file, int(block.line[i]), reason, detail, text))
     return pl.DataFrame(found, schema=REFUSED_COLUMNS, orient="row").with_columns(
         pl.when(pl.col("line") > 0).then("line").alias("line")
     )
 
 
-def _require_columns(source: Source, have: Sequence[str], quarantine: pl.DataFrame, raw_rows: int) -> None:
-    """Raises: SourceError if every row lacks a column, which is a wrong setting and no flaw of the rows."""
+def _as_json(block: Block, i: int) -> str:
+    """Row *i* of a block as the JSON object that it was, or would be."""
+    members = [
+        f"{json.dumps(name, ensure_ascii=False)}: "
+        f"{value if name in block.json_columns else json.dumps(value, ensure_ascii=False)}"
+        for name, value in block.frame.row(i, named=True).items()
+        if value is not None
+    ]
+    return f"{{{', '.join(members)}}}"
+
+
+def _require_columns(source: Source, have: Sequence[str], quarantine: pl.DataFrame, readable: int) -> None:
+    """Raises: SourceError if every row that could be read lacks a column: a wrong setting, no flaw of the rows."""
     missing = int((quarantine["reason"] == "missing_column").sum())
-    if raw_rows == 0 or missing < raw_rows:
+    if readable == 0 or missing < readable:
         return
     absent = [(role, source.columns[role]) for role in SHAPES[source.shape].needs if source.columns[role] not in have]
     role, column = absent[0] if absent else ("", "")

@@ -174,3 +174,23 @@ def scan_pool(name: str, pools: str | Path = "data_pools/pools") -> pl.LazyFrame
                 return
 
     return register_io_source(batches, schema=first.schema)
+
+
+def require_place(setting: str, path: Path) -> None:
+    """Raises: StoreError if a folder cannot be made at `path`, so that no work is done in vain."""
+    above = path
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        what = "is not a folder" if not above.is_dir() else "may not be written to"
+        raise StoreError(f"{setting}={path}", f"{above} {what}", f"set {setting} to a folder that can be written")
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Raises: StoreError where the system refuses to write below `path`."""
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error})"
+        raise StoreError(str(path), what, "make room, or name another folder with out= or paths.…=") from error

@@ -2,7 +2,7 @@ r"""Make a bundle: read the raw files, clean and deduplicate, set validation asi
 
 Examples:
   python -m pipeline build mix=math_heavy
-  python -m pipeline build mix=math_heavy mix.weights.cmath=6 mix.total_rows=20000
+  python -m pipeline build mix=math_heavy mix.weights.cmath=0.6 mix.total_rows=1200
   python -m pipeline build -m mix=math_heavy,chat_heavy seed=1,2
   python -m pipeline build mix=balanced sources.alpaca.path=my_rows.json out=bundles/mine
   python -m pipeline build mix=balanced +mix.weights.tools=0.5

@@ -152,7 +152,8 @@ def _resample(mix: Mix, weights: Mapping[str, float], available: Mapping[str, in
     quotas = (
         largest_remainder(total_within(limits, weights), weights) if shrink else renormalized(total, limits, weights)
     )
-    what = "fewer rows in all" if shrink else "other weights than asked"
+    got = sum(quotas.values())
+    what = ("" if shrink else "other weights than asked, ") + f"{got:,} rows in all instead of {total:,}"
     return Plan(quotas, quotas, [f"{', '.join(over)} would be repeated more than {mix.max_epochs:g} times: {what}"])
 
 

@@ -73,7 +73,7 @@ def _source(name: str, node: Settings, corpus: str, root: Path) -> Source:
         columns=usual
         | {role: columns.value(role, is_text, "the name of a column", "NAME", "") for role in columns.node},
         options={
-            option: options.value(option, good, allowed, str(default), default)
+            option: options.value(option, good, allowed, str(default or allowed.split(",")[0]), default)
             for option, (default, good, allowed) in shape.options.items()
         },
         **place,

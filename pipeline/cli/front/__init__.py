@@ -7,6 +7,7 @@ after ctrl-C, 141 where stdout was closed (as a program that SIGPIPE ended), 1 w
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import shlex
@@ -22,6 +23,9 @@ __all__ = ["Job", "Program", "Verb", "main"]
 
 def main(program: Program, argv: Sequence[str]) -> int:
     """Run the verb that `argv` (without the program's name) begins with; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 shows what it can
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = _dispatch(program, list(argv))
         sys.stdout.flush()
