@@ -214,5 +214,5 @@ def _require_columns(source: Source, have: Sequence[str], quarantine: pl.DataFra
     raise SourceError(
         f"source {source.name}",
         f"{what} (have: {', '.join(have)})",
-        f"set sources.{source.name}.columns.{role or SHAPES[source.shape].needs[0]}=NAME",
+        f"set ++sources.{source.name}.columns.{role or SHAPES[source.shape].needs[0]}=NAME",
     )

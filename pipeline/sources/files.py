@@ -108,7 +108,7 @@ def _raw_file(source: str, path: Path, root: Path, format: str | None) -> RawFil
         raise SourceError(
             f"source {source}",
             f"cannot tell the format of {path} (known endings: {' '.join(FORMATS)})",
-            f"set sources.{source}.format to one of {', '.join(sorted(set(FORMATS.values())))}",
+            f"set ++sources.{source}.format to one of {', '.join(sorted(set(FORMATS.values())))}",
         )
     name = path.relative_to(root) if path.is_relative_to(root) else path
     return RawFile(path, name.as_posix(), chosen, compression)

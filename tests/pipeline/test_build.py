@@ -325,6 +325,44 @@ def test_all_mistakes_are_reported_at_once(capsys: pytest.CaptureFixture[str]) -
     assert [word in err for word in ("seed=-1", "mix.total_rows=0", "split.valid_ratio=2")] == [True] * 3
 
 
+def test_a_missing_column_is_an_error_beside_unreadable_lines_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", 20)
+    path.write_text("{bad\n" + path.read_text())
+    assert "no column 'nix' (have: q, a)" in fail(capsys, "mix=custom", *mine(path), "sources.mine.columns.user=nix")
+
+
+@pytest.mark.parametrize("setting", ["out=file", "out=file/below", "paths.pools=file", "paths.bundles=file"])
+def test_a_place_that_cannot_be_written_is_said_before_any_work(
+    setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").touch()
+    assert setting in fail(capsys, setting)
+    assert {path.name for path in Path().iterdir()} == {"file"}
+
+
+def test_a_limit_of_epochs_does_not_go_with_replacement(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "mix.max_epochs" in fail(capsys, "mix.max_epochs=2", "mix.replacement=true")
+
+
+def test_quarantined_rows_look_as_they_were(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"q": "x", "a": true}\n{"q": "y", "a": "z"}\n')
+    bundle = build(capsys, "mix=custom", *mine(path))
+    assert json.loads((bundle / "quarantine.jsonl").read_text())["text"] == '{"q": "x", "a": true}'
+
+
+def test_a_terminal_without_utf8_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "build", "out=out"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_missing_file_is_named_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
     missing = [f"sources.{name}.path=nowhere/{name}.jsonl" for name in ("cmath", "mawps")]
     assert main(PROGRAM, ["build", *missing]) == 2

@@ -38,7 +38,8 @@ def completion(program: Program, arguments: Sequence[str]) -> int:
     if list(arguments) == ["bash"]:
         print(_script(program))
     elif list(arguments) == ["query"]:
-        print("\n".join(candidates(program, os.environ.get("COMP_LINE", ""))))
+        for found in candidates(program, os.environ.get("COMP_LINE", "")):  # none: bash offers file names
+            print(found)
     else:
         fix = f'eval "$({program.name} completion bash)"'
         raise ConfigError("completion", "the shell it is for must be named; have: bash", fix)
