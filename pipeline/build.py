@@ -18,9 +18,11 @@ from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_sever
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, SourceError, StoreError
 from pipeline.folder import DATA, Folder
 from pipeline.ingest import make_pool
+from pipeline.keys import rank
 from pipeline.manifest import bundle_manifest, card, open_bundle
 from pipeline.mix.strategies import order_rows, plan_mix
 from pipeline.pool import Pool
+from pipeline.schema import REFUSED_COLUMNS
 from pipeline.sources.files import find_files
 from pipeline.split import choose_validation, reuse_validation, split_warnings
 from pipeline.store import lock, new_folder, open_table, require_place, write_pointer, writing
@@ -46,9 +48,9 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
     unique = unique.with_columns(fates(unique, settings).alias("fate"))
     say(report.split_line(unique, width))
     available = unique.filter(pl.col("fate") == "train")
-    sizes = available["source"].value_counts()
-    plan = plan_mix(settings.mix, {pool.name: 0 for pool in pools} | dict(sizes.iter_rows()))
-    for line in report.mix_lines(settings.mix, plan, dict(sizes.iter_rows())):
+    sizes = {pool.name: 0 for pool in pools} | dict(available["source"].value_counts().iter_rows())
+    plan = plan_mix(settings.mix, sizes)
+    for line in report.mix_lines(settings.mix, plan, sizes):
         say(line)
     outcome = Outcome(
         pools,
@@ -120,8 +122,6 @@ def fates(unique: pl.DataFrame, settings: Build) -> pl.Series:
 
 def validation_order(unique: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The validation rows by their rank, so that the first *n* are a fair sample for every model."""
-    from pipeline.keys import rank
-
     rows = unique.filter(pl.col("fate") == "validation").with_columns(rank(seed, "validation", "key").alias("rank"))
     return rows.sort("rank", "key").select("at", pl.lit(0, pl.Int32).alias("epoch"))
 
@@ -167,8 +167,6 @@ def write(target: Folder, settings: Build, outcome: Outcome, command: str, name:
 
 def leaked_rows(outcome: Outcome) -> pl.DataFrame:
     """The rows kept out because a reused validation split has their prompt, as quarantine rows."""
-    from pipeline.schema import REFUSED_COLUMNS
-
     at = outcome.unique.filter(pl.col("fate") == "prompt_in_validation")["at"].to_numpy().astype("int64")
     rows, lines = outcome.rows.rows.gather(at), outcome.rows.lines.gather(at)
     leaked = pl.DataFrame({"id": pl.Series(pl.from_arrow(rows["id"])), "text": pl.Series(pl.from_arrow(lines["line"]))})

@@ -69,33 +69,7 @@ def _mix(node: Settings, sources: Sequence[str]) -> Mix:
     node.known(
         {"name", "weights", "strategy", "stop", "total_rows", "replacement", "temperature", "max_epochs", "on_shortage"}
     )
-    weights = Settings(node.node.get("weights"), "mix.weights", node.errors)
-    given: dict[str, float] = {}
-    for name, weight in weights.node.items():
-        if str(name) not in sources:
-            node.errors.append(
-                ConfigError(
-                    f"mix.weights.{name}",
-                    f"no source {name} in this mix ({known_names(str(name), sources)})",
-                    f"add it with '+sources.{name}={{path: FILE, shape: columns, …}}', or take the weight out",
-                )
-            )
-        elif not isinstance(weight, int | float) or isinstance(weight, bool):
-            weights.wrong(str(name), weight, "a number", "1")
-        else:
-            given[str(name)] = float(weight)
-    for name in sources:
-        if name not in weights.node:
-            node.errors.append(ConfigError(f"source {name}", "has no weight in the mix", f"set +mix.weights.{name}=1"))
-    if not sources:
-        node.errors.append(
-            ConfigError(
-                "sources",
-                "the mix has none",
-                "choose mix=balanced, or add a source with "
-                "'+sources.NAME={path: FILE, shape: SHAPE}' +mix.weights.NAME=1",
-            )
-        )
+    given = _weights(Settings(node.node.get("weights"), "mix.weights", node.errors), sources)
     replacement = bool(
         node.required("replacement", lambda value: isinstance(value, bool), "true or false", "false", False)
     )
@@ -107,11 +81,6 @@ def _mix(node: Settings, sources: Sequence[str]) -> Mix:
                 "set mix.max_epochs=null or mix.replacement=false",
             )
         )
-    if given and len(given) == len(weights.node):
-        try:
-            relative_weights(given)
-        except ConfigError as error:
-            node.errors.append(error)
     return Mix(
         name=node.value("name", is_text, "text", "NAME", "mix"),
         weights=given,
@@ -137,6 +106,44 @@ def _mix(node: Settings, sources: Sequence[str]) -> Mix:
             "error",
         ),
     )
+
+
+def _weights(weights: Settings, sources: Sequence[str]) -> dict[str, float]:
+    """`mix.weights`: one usable number for each source, and for nothing else."""
+    given: dict[str, float] = {}
+    for name, weight in weights.node.items():
+        if str(name) not in sources:
+            weights.errors.append(
+                ConfigError(
+                    f"mix.weights.{name}",
+                    f"no source {name} in this mix ({known_names(str(name), sources)})",
+                    f"add it with '+sources.{name}={{path: FILE, shape: columns, …}}', or take the weight out",
+                )
+            )
+        elif not isinstance(weight, int | float) or isinstance(weight, bool):
+            weights.wrong(str(name), weight, "a number", "1")
+        else:
+            given[str(name)] = float(weight)
+    for name in sources:
+        if name not in weights.node:
+            weights.errors.append(
+                ConfigError(f"source {name}", "has no weight in the mix", f"set +mix.weights.{name}=1")
+            )
+    if not sources:
+        weights.errors.append(
+            ConfigError(
+                "sources",
+                "the mix has none",
+                "choose mix=balanced, or add a source with "
+                "'+sources.NAME={path: FILE, shape: SHAPE}' +mix.weights.NAME=1",
+            )
+        )
+    if given and len(given) == len(weights.node):
+        try:
+            relative_weights(given)
+        except ConfigError as error:
+            weights.errors.append(error)
+    return given
 
 
 def _split(node: Settings) -> Split:

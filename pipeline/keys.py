@@ -22,10 +22,14 @@ _OPTIONAL = [name for name in TURN_COLUMNS if name not in ("i", "role", "content
 _JSON_VALUED = ("tool_calls",)
 
 
+def json_text(value: pl.Expr) -> pl.Expr:
+    """Any value as JSON text, non-ASCII left as it is; null becomes `null`."""
+    return pl.struct(value.alias("_")).struct.json_encode().str.strip_prefix('{"_":').str.strip_suffix("}")
+
+
 def quoted(text: pl.Expr) -> pl.Expr:
     """The text as a JSON string literal with its quotes, non-ASCII left as it is; null stays null."""
-    literal = pl.struct(text.alias("_")).struct.json_encode().str.strip_prefix('{"_":').str.strip_suffix("}")
-    return pl.when(text.is_not_null()).then(literal)
+    return pl.when(text.is_not_null()).then(json_text(text))
 
 
 def json_object(fields: Iterable[tuple[str, pl.Expr]]) -> pl.Expr:

@@ -49,14 +49,14 @@ class Pool:
 def open_pool(name: str, pools: Path) -> Pool:
     """The newest pool of a source, or one by NAME/FINGERPRINT. Raises: StoreError if there is none."""
     folder = pools / name if (pools / name / "manifest.json").is_file() else pool_folder(name, pools)
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     if manifest is None:
         what = f"{folder} is no pool of this version ({FORMAT})"
         raise StoreError(f"pool {name}", what, "run `python -m pipeline build`")
     return Pool(manifest["name"], folder, manifest, made=False)
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> dict[str, Any] | None:
     """What `manifest.json` says, or None if it is not that of a pool of this version."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def read_quarantine(folder: Path) -> pl.DataFrame:
 
 def whole_pool(folder: Path, made: bool = False) -> Pool | None:
     """The pool in a folder, or None where there is none or one of its files is not as it was written."""
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     if manifest is None or damaged_file(folder, manifest["files"]):
         return None
     return Pool(manifest["name"], folder, manifest, made)

@@ -57,7 +57,7 @@ def mix_lines(mix: Mix, plan: Plan, available: Mapping[str, int]) -> list[str]:
             name,
             f"{asked[name]:.4f}",
             f"{quota / whole:.4f}",
-            f"{available.get(name, 0):,}",
+            f"{available[name]:,}",
             f"{quota:,}",
             f"{quota / available[name]:.2f}" if quota else "–",
         ]

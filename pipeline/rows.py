@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.keys import canonical, quoted
+from pipeline.keys import canonical, json_text, quoted
 from pipeline.schema import MESSAGE, POOL, TURN_COLUMNS
 from pipeline.sources.drafts import Drafts
 
@@ -44,7 +44,7 @@ def jsonl_lines(rows: pl.DataFrame) -> pa.LargeStringArray:
 
     In: `id`, `source`, `tags` and `canonical` (the canonical JSON of `pipeline.keys`).
     """
-    tags = pl.struct(pl.col("tags").alias("_")).struct.json_encode().str.strip_prefix('{"_":').str.strip_suffix("}")
+    tags = json_text(pl.col("tags"))
     lines = rows.select(
         pl.concat_str(
             pl.lit('{"id":'),

@@ -20,7 +20,6 @@ pools' folder.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -96,15 +95,15 @@ def _make(config: dict[str, Any]) -> None:
 
 def _entries(pools: Path) -> Iterator[_Entry]:
     """The pools by name, the newest of each source first, then the youngest. Other folders are passed over."""
-    from pipeline.pool import FORMAT
+    from pipeline.pool import read_manifest
 
     for source in sorted(pools.iterdir()) if pools.is_dir() else []:
         newest = _newest(source)
-        manifests = {path.parent: _manifest(path) for path in source.glob("*/manifest.json")}
+        manifests = {path.parent: read_manifest(path.parent) for path in source.glob("*/manifest.json")}
         found = [
             _Entry(folder, folder.name == newest, _size(folder), manifest)
             for folder, manifest in manifests.items()
-            if manifest.get("format") == FORMAT and manifest.get("fingerprint") == folder.name
+            if manifest is not None and manifest.get("fingerprint") == folder.name
         ]
         yield from sorted(found, key=lambda entry: (not entry.newest, -_made(entry.folder), entry.folder.name))
 
@@ -112,14 +111,6 @@ def _entries(pools: Path) -> Iterator[_Entry]:
 def _newest(source: Path) -> str:
     pointer = source / "latest"
     return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 def _made(folder: Path) -> float:

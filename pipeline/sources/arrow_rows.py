@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import SourceError
+from pipeline.keys import json_text
 from pipeline.sources.block import Block
 from pipeline.sources.files import RawFile
 
@@ -115,5 +116,5 @@ def _as_text(column: pa.Array) -> tuple[pl.Series, bool]:
         return series.cast(pl.String), True
     if series.dtype == pl.Null:
         return series.cast(pl.String), False
-    encoded = pl.struct("_").struct.json_encode().str.strip_prefix('{"_":').str.strip_suffix("}")
+    encoded = json_text(pl.col("_"))
     return series.to_frame().select(pl.when(encoded != "null").then(encoded)).to_series(), True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,8 +35,6 @@ def read_files(source: str, files: Sequence[RawFile], delimiter: str | None = No
 
 def read_literal(rows: Sequence[Any]) -> Iterator[tuple[str, Block]]:
     """The same for rows that stand in the configuration itself."""
-    import io
-
     data = b"\n".join(msgspec.json.encode(row) for row in rows)
     for block in read_json(io.BytesIO(data)):
         yield "(configuration)", block
