@@ -12,20 +12,27 @@ import polars as pl
 import xxhash
 
 from pipeline import report
-from pipeline.bundle import Outcome, copy_split, stack, write_split
+from pipeline.bundle import Outcome, copy_split, write_split
 from pipeline.configuration import Build
 from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_several_answers
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, SourceError, StoreError
 from pipeline.folder import DATA, Folder
 from pipeline.ingest import make_pool
+from pipeline.inputs import Inputs, Tools, input_warnings, make_inputs, start_early, tools
 from pipeline.keys import rank
 from pipeline.manifest import bundle_manifest, card, open_bundle
-from pipeline.mix.strategies import order_rows, plan_mix
+from pipeline.mix.order import order_rows
+from pipeline.mix.plan import measure
+from pipeline.mix.strategies import plan_mix
+from pipeline.places import stack
 from pipeline.pool import Pool
 from pipeline.schema import REFUSED_COLUMNS
 from pipeline.sources.files import find_files
 from pipeline.split import choose_validation, reuse_validation, split_warnings
 from pipeline.store import lock, new_folder, open_table, require_place, write_pointer, writing
+from pipeline.tokens.cutting import EncodedRows
+from pipeline.tokens.dataset import tokens_key, write_tokens
+from pipeline.tokens.of_bundle import encode_table, renderer_of, rows_in_order
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,9 +43,22 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
     Raises: PoolmixError for what the user can mend; finished pools stay, nothing else is left behind.
     """
     require_settings(settings)
-    with writing(settings.paths.pools):
-        pools = make_pools(settings, say)
-    rows = stack(pools)
+    with tools(settings.inputs) as with_:
+        start_early(settings.inputs, with_, settings.paths.pools)
+        with writing(settings.paths.pools):
+            pools = make_pools(settings, say)
+            inputs = make_inputs(settings.inputs, pools, settings.paths.pools, with_, say)
+        outcome = decide(settings, pools, inputs, say)
+        for warning in outcome.warnings:
+            _LOG.warning("warning: %s", warning)
+        with writing(settings.out or settings.paths.bundles):
+            return publish(settings, outcome, with_, command, sweep, say)
+
+
+def decide(settings: Build, pools: Sequence[Pool], inputs: Inputs, say: report.Say) -> Outcome:
+    """Deduplicate, split, plan the mix and order its rows."""
+    rows = stack(pools, inputs.texts)
+    encoded = EncodedRows([kept.table() for kept in inputs.ids], settings.inputs.cutting) if inputs.ids else None
     frame = keys_of(pools)
     copy = mark_duplicates(frame)
     copies = frame.select("source", copy.alias("copy")).filter(pl.col("copy").is_not_null())
@@ -48,24 +68,23 @@ def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
     unique = unique.with_columns(fates(unique, settings).alias("fate"))
     say(report.split_line(unique, width))
     available = unique.filter(pl.col("fate") == "train")
-    sizes = {pool.name: 0 for pool in pools} | dict(available["source"].value_counts().iter_rows())
-    plan = plan_mix(settings.mix, sizes)
-    for line in report.mix_lines(settings.mix, plan, sizes):
+    sizes = encoded.sizes(settings.mix.unit, available["at"]) if encoded is not None else pl.lit(1, pl.Int64)
+    available = available.with_columns(sizes.alias("size"))
+    plan = plan_mix(settings.mix, measure(available, [pool.name for pool in pools]))
+    train = order_rows(available, plan, settings.seed, settings.mix.replacement)
+    for line in report.mix_lines(settings.mix, plan, train):
         say(line)
-    outcome = Outcome(
+    return Outcome(
         pools,
         rows,
         copies,
         unique,
         plan,
-        train=order_rows(available, plan, settings.seed, settings.mix.replacement),
+        train=train,
         validation=validation_order(unique, settings.seed),
-        warnings=[*split_warnings(unique, settings.split), *plan.warnings],
+        warnings=[*split_warnings(unique, settings.split), *plan.warnings, *input_warnings(pools, inputs)],
+        encoded=encoded,
     )
-    for warning in outcome.warnings:
-        _LOG.warning("warning: %s", warning)
-    with writing(settings.out or settings.paths.bundles):
-        return publish(settings, outcome, command, sweep)
 
 
 def make_pools(settings: Build, say: report.Say) -> list[Pool]:
@@ -126,9 +145,9 @@ def validation_order(unique: pl.DataFrame, seed: int) -> pl.DataFrame:
     return rows.sort("rank", "key").select("at", pl.lit(0, pl.Int32).alias("epoch"))
 
 
-def publish(settings: Build, outcome: Outcome, command: str, sweep: bool) -> Path:
+def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep: bool, say: report.Say) -> Path:
     """Write the bundle beside its place and show it in one step."""
-    name = f"{settings.mix.name}-{address(settings, outcome.pools)[:8]}"
+    name = f"{settings.mix.name}-{address(settings, outcome.pools, with_)[:8]}"
     folder = settings.paths.bundles / name
     if settings.out is not None:
         folder = settings.out / name if sweep else settings.out
@@ -137,13 +156,15 @@ def publish(settings: Build, outcome: Outcome, command: str, sweep: bool) -> Pat
             f"out={folder}", "the folder holds something else than a bundle", "name a new or empty folder"
         )
     with lock(settings.paths.pools, folder), new_folder(folder) as target:
-        write(target, settings, outcome, command, folder.name)
+        write(target, settings, outcome, with_, command, folder.name, say)
     inside = folder.parent == settings.paths.bundles
     write_pointer(settings.paths.bundles / "latest", folder.name if inside else str(folder.resolve()))
     return folder
 
 
-def write(target: Folder, settings: Build, outcome: Outcome, command: str, name: str) -> None:
+def write(
+    target: Folder, settings: Build, outcome: Outcome, with_: Tools, command: str, name: str, say: report.Say
+) -> None:
     """Every file of the bundle, the manifest last."""
     digests = {"train": write_split(target, "train", outcome.rows, outcome.train)}
     reused = settings.split.validation_from
@@ -152,17 +173,47 @@ def write(target: Folder, settings: Build, outcome: Outcome, command: str, name:
         validation_rows = len(outcome.validation)
     else:
         other = open_bundle(reused, settings.paths.bundles)
-        copy_split(target, "validation", other.folder)
+        render = renderer_of(settings.inputs, with_.renderer) if with_.renderer is not None else None
+        copy_split(target, "validation", other.folder, render)
         digests["validation"], validation_rows = (
             other.manifest["digest"]["validation"],
             other.manifest["rows"]["validation"],
         )
+    tokens = write_inputs(target, settings, outcome, with_, say)
     refused = [pool.refused() for pool in outcome.pools] + [leaked_rows(outcome)]
     target.write_text("quarantine.jsonl", pl.concat(refused).sort("source", "row").write_ndjson())
-    manifest = bundle_manifest(settings, outcome, name, command, digests, validation_rows)
+    manifest = bundle_manifest(settings, outcome, name, command, digests, validation_rows) | tokens
     target.write_text("README.md", card(manifest))
     target.write_json("dataset_dict.json", {"splits": ["train", "validation"]})
     target.write_json("manifest.json", manifest | {"files": dict(sorted(target.files.items()))})
+
+
+def write_inputs(target: Folder, settings: Build, outcome: Outcome, with_: Tools, say: report.Say) -> dict[str, Any]:
+    """`tokens/KEY/`, where the build has a tokenizer; returns what the manifest says of template and tokens."""
+    if with_.renderer is None:
+        return {}
+    template = {"name": with_.renderer.template.name, "key": with_.renderer.template.key()}
+    if outcome.encoded is None:
+        return {"template": template}
+    key = tokens_key(settings.inputs, with_)
+    splits = {"train": (outcome.encoded, outcome.train)}
+    if settings.split.validation_from is None:
+        splits["validation"] = (outcome.encoded, with_source(outcome, outcome.validation))
+    else:
+        table = open_table(target.path / "validation" / DATA)
+        rows = EncodedRows([encode_table(table, settings.inputs, with_, rendered=True)], settings.inputs.cutting)
+        splits["validation"] = (rows, rows_in_order(table))
+    manifest = write_tokens(target, f"tokens/{key}", splits, settings.inputs, with_)
+    for line in report.token_lines(manifest):
+        say(line)
+    return {"template": template, "tokens": {"key": key, **{k: v for k, v in manifest.items() if k != "format"}}}
+
+
+def with_source(outcome: Outcome, order: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the pools with their `source`, all in stage 0."""
+    names = pl.Series(list(outcome.rows.starts))
+    source = names.gather(outcome.rows.source_of(order["at"].to_numpy()))
+    return order.with_columns(source.alias("source"), pl.lit(0, pl.UInt8).alias("stage"))
 
 
 def leaked_rows(outcome: Outcome) -> pl.DataFrame:
@@ -181,10 +232,12 @@ def leaked_rows(outcome: Outcome) -> pl.DataFrame:
     ).cast(REFUSED_COLUMNS)
 
 
-def address(settings: Build, pools: Sequence[Pool]) -> str:
+def address(settings: Build, pools: Sequence[Pool], with_: Tools) -> str:
     """16 hex digits over everything that decides the bundle's content: equal builds get the same folder."""
     config: dict[str, Any] = {
         name: value for name, value in settings.config.items() if name not in ("out", "paths", "threads")
     }
     what = [config, [(pool.name, pool.manifest["fingerprint"]) for pool in pools]]
+    what += [with_.renderer.template.key()] if with_.renderer is not None else []
+    what += [with_.codec.file.digest] if with_.codec is not None else []
     return xxhash.xxh3_64_hexdigest(json.dumps(what, sort_keys=True, ensure_ascii=False, default=str).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,72 +11,19 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.folder import Folder
+from pipeline.arrow import integers
+from pipeline.folder import DATA, Folder
 from pipeline.keys import ContentDigest, text_bytes
-from pipeline.mix.strategies import Plan
+from pipeline.mix.plan import Plan
+from pipeline.places import Places, Rows, batches
 from pipeline.pool import Pool
-from pipeline.schema import BUNDLE
+from pipeline.schema import BUNDLE, bundle_schema
+from pipeline.store import open_table
+from pipeline.tokens.cutting import EncodedRows
 
 JSONL = {"train": "train.jsonl", "validation": "val.jsonl"}
 # Rows gathered at once: some megabytes of ordinary chat.
 _BATCH_ROWS = 1 << 13
-
-
-class Places:
-    """Record batches end to end, from which rows are gathered by their place."""
-
-    def __init__(self, tables: Sequence[pa.Table]) -> None:
-        self.schema = tables[0].schema
-        self._batches = [batch for table in tables for batch in table.to_batches()]
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
-
-    def gather(self, at: np.ndarray) -> pa.RecordBatch:
-        """The rows at these places, in this order.
-
-        Batch by batch: taking from the whole table would first copy all of its nested columns into one piece.
-        """
-        batch = np.searchsorted(self._starts, at, side="right") - 1
-        order = np.argsort(batch, kind="stable")
-        bounds = np.searchsorted(batch[order], np.arange(len(self._batches) + 1))
-        local = (at - self._starts[batch])[order]
-        parts = [
-            self._batches[k].take(_integers(local[bounds[k] : bounds[k + 1]])) for k in np.flatnonzero(np.diff(bounds))
-        ]
-        if not parts:
-            return pa.record_batch([pa.nulls(0, field.type) for field in self.schema], schema=self.schema)
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        return pa.concat_batches(parts).take(_integers(back))
-
-
-def _integers(numbers: np.ndarray) -> pa.Array:
-    """NumPy integers as an Arrow array. (`pa.array` would import pandas, which takes a third of a second.)"""
-    return pl.Series(numbers).to_arrow()
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of all pools end to end; `at` in the frames of a build is a place in them."""
-
-    rows: Places
-    lines: Places
-    starts: dict[str, int]
-
-    def count_by_source(self, at: pl.Series) -> dict[str, int]:
-        """How many of these places lie in each pool."""
-        pool = np.searchsorted(list(self.starts.values()), at.to_numpy(), side="right") - 1
-        return dict(zip(self.starts, np.bincount(pool, minlength=len(self.starts)).tolist(), strict=True))
-
-
-def stack(pools: Sequence[Pool]) -> Rows:
-    """The pools one after the other, memory-mapped."""
-    tables = [pool.rows() for pool in pools]
-    starts = np.cumsum([0, *(table.num_rows for table in tables)])
-    return Rows(
-        Places(tables),
-        Places([pool.lines() for pool in pools]),
-        {pool.name: int(start) for pool, start in zip(pools, starts, strict=False)},
-    )
 
 
 @dataclass(frozen=True)
@@ -96,6 +43,7 @@ class Outcome:
     train: pl.DataFrame
     validation: pl.DataFrame
     warnings: Sequence[str]
+    encoded: EncodedRows | None = None  # of all pools, where the build has a tokenizer
 
 
 def write_split(target: Folder, name: str, rows: Rows, order: pl.DataFrame) -> str:
@@ -109,12 +57,18 @@ def write_split(target: Folder, name: str, rows: Rows, order: pl.DataFrame) -> s
     with ThreadPoolExecutor(1) as other:
         jsonl = other.submit(_write_jsonl, target, JSONL[name], rows.lines, at)
         digest = ContentDigest()
-        with target.dataset(name, BUNDLE) as writer:
+        schema = bundle_schema(rows.texts is not None)
+        with target.dataset(name, schema) as writer:
             for start in range(0, len(at), _BATCH_ROWS):
                 batch = rows.rows.gather(at[start : start + _BATCH_ROWS])
-                batch = batch.append_column("epoch", _integers(epoch[start : start + _BATCH_ROWS]))
+                batch = batch.append_column("epoch", integers(epoch[start : start + _BATCH_ROWS]))
                 digest.update(pl.DataFrame(pl.from_arrow(batch.select(["id", "key", "epoch"]))))
-                writer.write_batch(batch.cast(BUNDLE))
+                if rows.texts is not None:
+                    rendered = rows.texts.gather(at[start : start + _BATCH_ROWS])
+                    batch = pa.record_batch(
+                        [*batch.columns, *rendered.columns], names=[*batch.schema.names, *rendered.schema.names]
+                    )
+                writer.write_batch(batch.cast(schema))
         jsonl.result()
     return digest.hexdigest()
 
@@ -125,9 +79,15 @@ def _write_jsonl(target: Folder, name: str, lines: Places, at: np.ndarray) -> No
             stream.write(text_bytes(lines.gather(at[start : start + _BATCH_ROWS]).column(0)))
 
 
-def copy_split(target: Folder, name: str, bundle: Path) -> None:
-    """The split of another bundle, file by file."""
-    for path in [*sorted((bundle / name).iterdir()), bundle / JSONL[name]]:
-        with target.open(path.relative_to(bundle).as_posix()) as stream, path.open("rb") as source:
-            while chunk := source.read(8 << 20):
-                stream.write(chunk)
+def copy_split(
+    target: Folder, name: str, bundle: Path, render: Callable[[pa.RecordBatch], pa.RecordBatch] | None
+) -> None:
+    """The split of another bundle: the same rows and JSONL, rendered by `render`, or not at all."""
+    schema = bundle_schema(render is not None)
+    with target.dataset(name, schema) as writer:
+        for batch in batches(open_table(bundle / name / DATA).select(BUNDLE.names)):
+            rendered = render(batch).columns if render is not None else []
+            writer.write_batch(pa.record_batch([*batch.columns, *rendered], names=schema.names).cast(schema))
+    with target.open(JSONL[name]) as stream, (bundle / JSONL[name]).open("rb") as source:
+        while chunk := source.read(8 << 20):
+            stream.write(chunk)

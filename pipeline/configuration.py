@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, known_names
-from pipeline.mix.strategies import SIZERS, Mix, relative_weights
+from pipeline.input_settings import InputSettings, read_inputs
+from pipeline.mix.plan import Mix
+from pipeline.mix.settings import read_mix
 from pipeline.settings import Paths, Settings, is_number, is_text, is_text_list, is_whole, read_paths
 from pipeline.sources.settings import read_sources
 from pipeline.sources.source import Source
 from pipeline.split import Split
+
+_KEYS = {
+    *("seed", "out", "threads", "paths", "normalize", "corpus", "sources", "mix", "split", "dedup"),
+    *("template", "loss", "tokenizer", "tokens"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Build:
     paths: Paths
     out: Path | None
     threads: int | None
+    inputs: InputSettings
     config: Mapping[str, Any]
 
 
@@ -38,13 +46,11 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
     """
     errors: list[PoolmixError] = []
     top = Settings(config, "", errors)
-    top.known(
-        {"seed", "out", "threads", "paths", "normalize", "corpus", "sources", "mix", "split", "dedup", "template"}
-    )
+    top.known(_KEYS)
     sources = read_sources(config, root, errors)
     build = Build(
         sources=sources,
-        mix=_mix(Settings(config.get("mix"), "mix", errors), list(sources)),
+        mix=read_mix(Settings(config.get("mix"), "mix", errors), list(sources)),
         split=_split(Settings(config.get("split"), "split", errors)),
         prefer=_prefer(Settings(config.get("dedup"), "dedup", errors), list(sources)),
         max_chars=Settings(config.get("normalize"), "normalize", errors).required(
@@ -54,6 +60,7 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
         paths=read_paths(config, errors),
         out=_path(top.value("out", is_text, "a folder", "DIR")),
         threads=top.value("threads", is_whole(1), "a whole number above 0", "2"),
+        inputs=read_inputs(config, root, sources, errors),
         config=config,
     )
     if errors:
@@ -63,87 +70,6 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
 
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text).expanduser()
-
-
-def _mix(node: Settings, sources: Sequence[str]) -> Mix:
-    node.known(
-        {"name", "weights", "strategy", "stop", "total_rows", "replacement", "temperature", "max_epochs", "on_shortage"}
-    )
-    given = _weights(Settings(node.node.get("weights"), "mix.weights", node.errors), sources)
-    replacement = bool(
-        node.required("replacement", lambda value: isinstance(value, bool), "true or false", "false", False)
-    )
-    if replacement and node.node.get("max_epochs") is not None:
-        node.errors.append(
-            ConfigError(
-                "mix.max_epochs",
-                "has no meaning where rows are drawn with replacement",
-                "set mix.max_epochs=null or mix.replacement=false",
-            )
-        )
-    return Mix(
-        name=node.value("name", is_text, "text", "NAME", "mix"),
-        weights=given,
-        strategy=node.required(
-            "strategy", lambda value: value in SIZERS, f"one of {', '.join(sorted(SIZERS))}", "resample", "resample"
-        ),
-        stop=node.required(
-            "stop",
-            lambda value: value in ("all_exhausted", "first_exhausted"),
-            "all_exhausted or first_exhausted",
-            "all_exhausted",
-            "all_exhausted",
-        ),
-        total_rows=node.value("total_rows", is_whole(1), "a whole number above 0", "10000"),
-        replacement=replacement,
-        temperature=node.required("temperature", is_number(1e-6), "a number above 0", "2", 2.0),
-        max_epochs=node.value("max_epochs", is_number(1e-6), "a number above 0", "4"),
-        on_shortage=node.required(
-            "on_shortage",
-            lambda value: value in ("error", "shrink", "renormalize"),
-            "error, shrink or renormalize",
-            "shrink",
-            "error",
-        ),
-    )
-
-
-def _weights(weights: Settings, sources: Sequence[str]) -> dict[str, float]:
-    """`mix.weights`: one usable number for each source, and for nothing else."""
-    given: dict[str, float] = {}
-    for name, weight in weights.node.items():
-        if str(name) not in sources:
-            weights.errors.append(
-                ConfigError(
-                    f"mix.weights.{name}",
-                    f"no source {name} in this mix ({known_names(str(name), sources)})",
-                    f"add it with '+sources.{name}={{path: FILE, shape: columns, …}}', or take the weight out",
-                )
-            )
-        elif not isinstance(weight, int | float) or isinstance(weight, bool):
-            weights.wrong(str(name), weight, "a number", "1")
-        else:
-            given[str(name)] = float(weight)
-    for name in sources:
-        if name not in weights.node:
-            weights.errors.append(
-                ConfigError(f"source {name}", "has no weight in the mix", f"set +mix.weights.{name}=1")
-            )
-    if not sources:
-        weights.errors.append(
-            ConfigError(
-                "sources",
-                "the mix has none",
-                "choose mix=balanced, or add a source with "
-                "'+sources.NAME={path: FILE, shape: SHAPE}' +mix.weights.NAME=1",
-            )
-        )
-    if given and len(given) == len(weights.node):
-        try:
-            relative_weights(given)
-        except ConfigError as error:
-            weights.errors.append(error)
-    return given
 
 
 def _split(node: Settings) -> Split:

@@ -36,6 +36,10 @@ class StoreError(PoolmixError):
     """A pool or bundle folder is missing, incomplete or cannot be written."""
 
 
+class TemplateError(PoolmixError):
+    """A chat template is not valid, or takes more time or memory than it may."""
+
+
 class ConfigErrors(ConfigError):
     """Several configuration mistakes, reported at once."""
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -32,11 +31,10 @@ from pipeline.sources.read import read_files, read_literal
 from pipeline.sources.shapes import SHAPES
 from pipeline.sources.source import Source
 from pipeline.store import lock, new_folder, write_pointer
+from pipeline.workers import in_order
 
 # Raise it when the same raw bytes and settings would give other rows than before.
 POOL_VERSION = 1
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 _LINE = pa.schema([("line", pa.large_string())])
 # Where the bytes came from changes no row; a bundle's manifest says it, a pool may serve many places.
 _ORIGIN = ("path", "hub", "revision", "files", "licence", "card")
@@ -111,22 +109,6 @@ def _make(source: Source, file: str, block: Block, max_chars: int) -> _Made:
         return _Made(columns, raw_rows, unreadable, refused, drafts.counts, None, None)
     rows, lines = pool_rows(drafts, source.name, list(source.tags), block.record)
     return _Made(columns, raw_rows, unreadable, refused, drafts.counts, rows, lines)
-
-
-def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work` on each item, as many at a time as Polars has threads; results in the order of the items."""
-    workers = pl.thread_pool_size()
-    pool = ThreadPoolExecutor(workers)
-    ahead: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            ahead.append(pool.submit(work, item))
-            if len(ahead) > workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _write(

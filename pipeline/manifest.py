@@ -17,7 +17,7 @@ from pipeline import __version__
 from pipeline.bundle import Outcome
 from pipeline.configuration import Build
 from pipeline.errors import StoreError, known_names
-from pipeline.mix.strategies import shares
+from pipeline.mix.account import accounts
 
 FORMAT = "poolmix bundle 1"
 
@@ -95,9 +95,8 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
         return {(source, value): count for source, value, count in frame.group_by("source", column).len().iter_rows()}
 
     copies, fate = tally(outcome.copies, "copy"), tally(outcome.unique, "fate")
-    quotas = outcome.plan.quotas
     written = outcome.rows.count_by_source(outcome.train["at"])
-    whole, asked = sum(quotas.values()), shares(settings.mix.weights)
+    mixed = accounts(settings.mix, outcome.plan, outcome.train)
     counts: dict[str, dict[str, Any]] = {}
     for pool in sorted(outcome.pools, key=lambda pool: pool.name):
         name, manifest, source = pool.name, pool.manifest, settings.sources[pool.name]
@@ -114,11 +113,8 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
             "unique": available + validation,
             "validation": validation,
             "available": available,
-            "requested_weight": round(asked[name], 9),
-            "quota": quotas[name],
             "train_rows": written.get(name, 0),
-            "achieved_weight": round(quotas[name] / whole, 9),
-            "epochs": round(quotas[name] / available, 6) if available else 0.0,
+            **mixed[name].entries(settings.mix),
             "counts": manifest["counts"],
             "licence": source.licence,
             "card": source.card,

@@ -6,10 +6,13 @@ import sys
 import unicodedata
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import polars as pl
 
-from pipeline.mix.strategies import Mix, Plan, shares
+from pipeline.kept import Kept
+from pipeline.mix.account import accounts
+from pipeline.mix.plan import Mix, Plan, relative_weights, stretches
 from pipeline.pool import Pool
 
 Say = Callable[[str], None]
@@ -27,6 +30,25 @@ def pool_line(pool: Pool, width: int) -> str:
 def _stage(stage: str, source: str, width: int, before: int, after: int, notes: str) -> str:
     name = source + " " * (width - columns_wide(source))
     return f"{stage:<9}  {name}  {before:>9,} → {after:<9,}  {notes}".rstrip()
+
+
+def render_line(texts: Sequence[Kept], width: int) -> str:
+    """Rows before and after rendering, under which template, and how many it refused."""
+    rows, refused = (sum(kept.manifest[count] for kept in texts) for count in ("rows", "refused"))
+    notes = [texts[0].manifest["template"]]
+    notes += [f"cannot be rendered {refused:,}"] if refused else []
+    notes += [] if any(kept.made for kept in texts) else ["ready"]
+    return _stage("render", "", width, rows, rows - refused, " · ".join(notes))
+
+
+def ids_line(ids: Sequence[Kept], width: int) -> str:
+    """Rows before and after tokenizing, by which way, and how many rows had to go the slow one."""
+    rows, slow, unmarked = (sum(kept.manifest[count] for kept in ids) for count in ("rows", "slow", "unmarked"))
+    notes = sorted({kept.manifest["backend"] for kept in ids})
+    notes += [f"by tokenizers {slow:,}"] if slow and "gigatoken" in notes else []
+    notes += [f"special tokens in text {unmarked:,}"] if unmarked else []
+    notes += [] if any(kept.made for kept in ids) else ["ready"]
+    return _stage("tokenize", "", width, rows, rows - unmarked, " · ".join(notes))
 
 
 def dedup_line(rows: int, copies: pl.DataFrame, several: int, width: int) -> str:
@@ -48,23 +70,62 @@ def split_line(unique: pl.DataFrame, width: int) -> str:
     return _stage("split", "", width, len(unique), len(unique) - validation - leaked, " · ".join(notes))
 
 
-def mix_lines(mix: Mix, plan: Plan, available: Mapping[str, int]) -> list[str]:
-    """What was asked and what was got, source by source."""
-    whole = sum(plan.quotas.values())
-    asked = shares(mix.weights)
+def token_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """What became of the rows of each split on the way to sequences, source by source for training."""
+    lines: list[str] = []
+    for name, split in manifest["splits"].items():
+        notes = [f"fill {split['fill']:.4f}"] + [f"{reason} {count:,}" for reason, count in split["dropped"].items()]
+        notes += [f"lost {split['lost_tokens']:,} tokens"] if split["lost_tokens"] else []
+        packed = f"{split['sequences']:,} sequences of {manifest['max_length']:,}"
+        lines.append(f"pack       {name}  {split['rows']:,} rows → {packed}  {' · '.join(notes)}")
+    train = manifest["splits"]["train"]
+    rows = [
+        [
+            source,
+            *(f"{entry[what]:,}" for what in ("rows", "tokens", "target_tokens")),
+            *(f"{entry[what] / max(1, train[what]):.4f}" for what in ("tokens", "target_tokens")),
+            f"{entry['lost_tokens']:,}",
+        ]
+        for source, entry in train["sources"].items()
+    ]
+    head = ["source", "rows", "tokens", "target tokens", "share", "target share", "tokens lost"]
+    return [*lines, *table(head, rows, indent=11)]
+
+
+def mix_lines(mix: Mix, plan: Plan, train: pl.DataFrame) -> list[str]:
+    """What was asked and what was got, stage by stage and source by source.
+
+    In: `source`, `stage`, `size` of the training rows.
+    """
+    found = accounts(mix, plan, train)
+    head = ["source", "asked", "got", "available", "rows", "epochs"]
     rows = [
         [
             name,
-            f"{asked[name]:.4f}",
-            f"{quota / whole:.4f}",
-            f"{available[name]:,}",
-            f"{quota:,}",
-            f"{quota / available[name]:.2f}" if quota else "–",
+            f"{source.asked:.4f}",
+            f"{source.share:.4f}",
+            f"{source.available.rows:,}",
+            f"{source.rows:,}",
+            f"{source.epochs:.2f}" if source.rows else "–",
         ]
-        for name, quota in sorted(plan.quotas.items())
+        for name, source in found.items()
     ]
-    lines = [f"mix        {mix.strategy} → {whole:,} training rows"]
-    lines += table(["source", "asked", "got", "available", "rows", "epochs"], rows, indent=11)
+    whole = f"{len(train):,} training rows"
+    if mix.unit != "rows":
+        whole += f", {sum(source.size for source in found.values()):,} {mix.units}"
+        head.append(mix.units)
+        rows = [[*row, f"{source.size:,}"] for row, source in zip(rows, found.values(), strict=True)]
+    return [f"mix        {mix.strategy} → {whole}", *_stage_lines(mix), *table(head, rows, indent=11)]
+
+
+def _stage_lines(mix: Mix) -> list[str]:
+    """One line a stage of the schedule: where it ends, and its weights as shares of 1."""
+    lines: list[str] = []
+    parts = stretches(relative_weights(mix.weights)[0], mix.schedule)
+    for k, (stretch, (_, weights)) in enumerate(zip(mix.schedule, parts, strict=False), start=1):
+        whole = sum(weights.values())
+        shares = [f"{name} {weight / whole:.2f}" for name, weight in sorted(weights.items()) if weight]
+        lines.append(f"{'':11}stage {k}  to {100 * stretch.until:>3g} %  {' · '.join(shares)}")
     return lines
 
 

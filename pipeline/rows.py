@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pipeline.arrow import integers, numbers
 from pipeline.keys import canonical, json_text, quoted
 from pipeline.schema import MESSAGE, POOL, TURN_COLUMNS
 from pipeline.sources.drafts import Drafts
@@ -64,14 +65,14 @@ def jsonl_lines(rows: pl.DataFrame) -> pa.LargeStringArray:
 def messages_array(turns: pl.DataFrame, offsets: np.ndarray) -> pa.ListArray:
     """Flat turns as the `messages` column; row *k* is turns[offsets[k]:offsets[k+1]]."""
     fields = [arrow(turns[field.name], field.type) for field in MESSAGE]
-    bounds = pl.Series(offsets.astype(np.int32)).to_arrow()  # `pa.array` would import pandas
+    bounds = integers(offsets.astype(np.int32))
     return pa.ListArray.from_arrays(bounds, pa.StructArray.from_arrays(fields, fields=list(MESSAGE)))
 
 
 def flat_turns(messages: pa.ChunkedArray) -> tuple[pl.DataFrame, np.ndarray]:
     """The inverse of `messages_array`: TURN_COLUMNS and the offsets (int64, rows + 1)."""
     lists = messages.combine_chunks()
-    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    lengths = numbers(lists.value_lengths())
     fields = dict(zip((field.name for field in MESSAGE), lists.flatten().flatten(), strict=True))
     plain = {name: array.storage if isinstance(array, pa.ExtensionArray) else array for name, array in fields.items()}
     turns = pl.DataFrame(

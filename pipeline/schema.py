@@ -1,6 +1,7 @@
 """The one place that says what a row looks like: the columns of pools and bundles.
 
-A pool has the columns of `POOL`; a bundle adds `epoch`. Inside the pipeline the same rows travel as two
+A pool has the columns of `POOL`; a bundle adds `epoch`, and those of `RENDERED` unless it is built with
+`template=none`. Inside the pipeline the same rows travel as two
 flat Polars frames, because flat columns are what vectorizes: one line per row (`ROW_COLUMNS`), and one
 line per message (`TURN_COLUMNS`), the messages of a row standing together in their order.
 """
@@ -56,6 +57,17 @@ MESSAGE = _message(pa.string())
 POOL = _rows(pa.string())
 BUNDLE = _rows(_JSON).append(pa.field("epoch", pa.int32()))
 
+# What rendering adds: the conversation as one text, and the character ranges of it that are trained on.
+_SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32())])
+RENDERED = pa.schema([("text", pa.string()), ("targets", pa.list_(pa.field("item", _SPAN)))])
+
+# What tokenizing makes of a row: token ids, and the same as labels, -100 where a token is not trained on.
+_NUMBERS = pa.list_(pa.field("item", pa.int32()))
+ENCODED = pa.schema([("input_ids", _NUMBERS), ("labels", _NUMBERS)])
+# A sequence of tokens for training, one row or several packed: `seq_lengths` has the tokens of each stretch, `rows`
+# the number of the row in its split that it came from, `starts` the first of the row's tokens in it.
+SEQUENCES = pa.schema([*ENCODED, ("seq_lengths", _NUMBERS), ("rows", _NUMBERS), ("starts", _NUMBERS)])
+
 TURN_COLUMNS = pl.Schema(
     {
         "i": pl.UInt32,  # position of the row in its block
@@ -91,6 +103,11 @@ REFUSED_COLUMNS = pl.Schema(
         "text": pl.String,
     }
 )
+
+
+def bundle_schema(rendered: bool) -> pa.Schema:
+    """The columns of a bundle, `text` and `targets` among them where its rows are rendered."""
+    return pa.schema([*BUNDLE, *RENDERED]) if rendered else BUNDLE
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

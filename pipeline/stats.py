@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pipeline.arrow import numbers
 from pipeline.dedup.exact import prompts_with_several_answers
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
@@ -99,7 +100,7 @@ def _has(column: pa.ChunkedArray) -> pl.Series:
 
 def _message_measures(messages: pa.ChunkedArray) -> pl.DataFrame:
     lists = messages.combine_chunks()
-    turns = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    turns = numbers(lists.value_lengths()).astype(np.int64)
     ends = np.cumsum(turns)
     structs = lists.flatten()
     fields = dict(zip((field.name for field in structs.type), structs.flatten(), strict=True))

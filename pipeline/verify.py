@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from pipeline.bundle import JSONL
 from pipeline.errors import SchemaError, StoreError
 from pipeline.manifest import Bundle
-from pipeline.mix.quotas import largest_remainder
+from pipeline.mix.checks import starved, uneven_use, wrong_quotas
 from pipeline.pool import read_quarantine
 from pipeline.reread import Reread, reread
 from pipeline.store import damaged_file
@@ -78,14 +77,14 @@ def verify(bundle: Bundle) -> Iterator[Check]:
     yield Check(
         "repeats",
         "the repeats of a row are numbered 0, 1, 2 …, and even out within a source",
-        _uneven(train.frame, manifest),
+        uneven_use(train.frame, manifest),
     )
     yield Check(
         "sums", "raw rows = quarantined + duplicates + unique; unique = validation + available", _sums(manifest)
     )
     yield Check("quarantine", "quarantine.jsonl lists exactly the rows counted as quarantined", _quarantine(bundle))
-    yield Check("quotas", "each source has its quota, exact by largest remainder", _quotas(train.frame, manifest))
-    yield Check("prefixes", "every stretch from the start holds the mix", _prefixes(train.frame, manifest))
+    yield Check("quotas", "each source has its quota, exact by largest remainder", wrong_quotas(train.frame, manifest))
+    yield Check("prefixes", "every stretch from the start holds the mix", starved(train.frame, manifest))
 
 
 def _files(bundle: Bundle) -> list[str]:
@@ -112,33 +111,6 @@ def _leaks(train: pl.DataFrame, validation: pl.DataFrame) -> list[str]:
 def _repeats(validation: pl.DataFrame) -> list[str]:
     twice = validation.filter(pl.col("key").is_duplicated() | (pl.col("epoch") != 0))
     return [f"{row} stands in validation more than once" for row in twice["id"].unique().sort()]
-
-
-def _uneven(train: pl.DataFrame, manifest: dict[str, Any]) -> list[str]:
-    uses = train.group_by("source", "id").agg(
-        pl.len().alias("uses"),
-        pl.col("epoch").n_unique().alias("epochs"),
-        pl.col("epoch").max().alias("last"),
-        pl.col("key").n_unique().alias("keys"),
-    )
-    faults = [
-        f"{row}: its repeats are not numbered 0, 1, 2 …"
-        for row in uses.filter(
-            (pl.col("epochs") != pl.col("uses")) | (pl.col("last") != pl.col("uses") - 1) | (pl.col("keys") != 1)
-        )["id"].sort()
-    ]
-    if manifest["config"]["mix"]["replacement"]:
-        return faults
-    extremes = (
-        uses.group_by("source")
-        .agg(pl.len().alias("rows"), pl.col("uses").max().alias("most"), pl.col("uses").min().alias("least"))
-        .sort("source")
-    )
-    for source, rows, most, least in extremes.iter_rows():
-        unused = rows < manifest["sources"].get(source, {}).get("available", 0)
-        if most - (0 if unused else least) > 1:
-            faults.append(f"{source}: some rows are used {most} times, others {0 if unused else least} times")
-    return faults
 
 
 def _sums(manifest: dict[str, Any]) -> list[str]:
@@ -168,45 +140,3 @@ def _quarantine(bundle: Bundle) -> list[str]:
         for name, reason in sorted(found.keys() | said.keys())
         if found.get((name, reason)) != said.get((name, reason))
     ]
-
-
-def _quotas(train: pl.DataFrame, manifest: dict[str, Any]) -> list[str]:
-    counts: dict[str, int] = dict(train["source"].value_counts().iter_rows())
-    sources = manifest["sources"]
-    faults = [
-        f"{name}: {counts.get(name, 0):,} rows, its quota is {entry['quota']:,}"
-        for name, entry in sources.items()
-        if not counts.get(name, 0) == entry["quota"] == entry["train_rows"]
-    ]
-    faults += [f"{name} is no source of this bundle" for name in sorted(counts.keys() - sources.keys())]
-    mix = manifest["config"]["mix"]
-    asked = {name: entry["requested_weight"] for name, entry in sources.items()}
-    exact = (
-        mix["strategy"] == "resample"
-        and mix["on_shortage"] != "renormalize"
-        and all(entry["available"] for entry in sources.values())
-    )
-    if exact and (quotas := largest_remainder(sum(counts.values()), asked)) != {
-        name: e["quota"] for name, e in sources.items()
-    }:
-        faults += [
-            f"{name}: its quota is {sources[name]['quota']:,}, by its weight it is {quota:,}"
-            for name, quota in quotas.items()
-            if abs(quota - sources[name]["quota"]) > 1
-        ]
-    return faults
-
-
-def _prefixes(train: pl.DataFrame, manifest: dict[str, Any]) -> list[str]:
-    """After *n* of *N* rows a source with quota *q* has n·q/N rows, up to one for each source."""
-    mix = manifest["config"]["mix"]
-    if len(train) == 0 or (mix["strategy"] == "interleave" and mix["stop"] == "all_exhausted"):
-        return []
-    steps = np.arange(1, len(train) + 1)
-    faults: list[str] = []
-    for name, entry in manifest["sources"].items():
-        away = np.abs(np.cumsum((train["source"] == name).to_numpy()) - steps * (entry["quota"] / len(train)))
-        if away.max() > len(manifest["sources"]):
-            n = int(away.argmax()) + 1
-            faults.append(f"{name}: {away.max():.1f} rows away from its share after {n:,} rows")
-    return faults

@@ -1,10 +1,13 @@
-"""Exact shares: from weights to whole numbers of rows."""
+"""Exact shares: from weights to whole numbers of rows or tokens."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+
+# Stages of a training, each with its share of the whole (together 1) and its weights.
+Parts = Sequence[tuple[Fraction, Mapping[str, float]]]
 
 
 def largest_remainder(total: int, weights: Mapping[str, float | Fraction]) -> dict[str, int]:
@@ -49,3 +52,56 @@ def renormalized(total: int, limits: Mapping[str, int], weights: Mapping[str, fl
         if not over:
             return {name: (fixed | quotas)[name] for name in weights}
         fixed |= {name: limits[name] for name in over}
+
+
+def added(quotas: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Quotas of several stages taken together."""
+    whole: dict[str, int] = {}
+    for each in quotas:
+        whole = {name: whole.get(name, 0) + quota for name, quota in each.items()}
+    return whole
+
+
+def overall(parts: Parts) -> dict[str, Fraction]:
+    """Each source's share of the whole that the weights of the stages come to."""
+    shares = dict.fromkeys(parts[0][1], Fraction(0))
+    for part, weights in parts:
+        exact = {name: _fraction(weight) for name, weight in weights.items()}
+        whole = sum(exact.values()) or Fraction(1)
+        shares = {name: share + part * exact[name] / whole for name, share in shares.items()}
+    return shares
+
+
+def by_stage(total: int, parts: Parts) -> list[dict[str, int]]:
+    """Quotas for stages, each given as its share of `total` and its weights: largest remainder, twice."""
+    return [largest_remainder(size, weights) for size, (_, weights) in zip(_sizes(total, parts), parts, strict=True)]
+
+
+def _sizes(total: int, parts: Parts) -> list[int]:
+    # keys of equal length, so that the earlier of two stages with equal remainders is the larger one
+    return list(largest_remainder(total, {f"{k:06}": share for k, (share, _) in enumerate(parts)}).values())
+
+
+def renormalized_by_stage(total: int, limits: Mapping[str, int], parts: Parts) -> list[dict[str, int]]:
+    """As `renormalized`, stage after stage: a source that an early stage uses up is missing in the later ones."""
+    left = dict(limits)
+    quotas: list[dict[str, int]] = []
+    for size, (_, weights) in zip(_sizes(total, parts), parts, strict=True):
+        quotas.append(renormalized(size, left, weights))
+        left = {name: left[name] - quota for name, quota in quotas[-1].items()}
+    return quotas
+
+
+def total_within_by_stage(limits: Mapping[str, int], parts: Parts) -> int:
+    """A total whose quotas stay within every limit: as `total_within`, less what rounding in stages adds."""
+
+    def fits(total: int) -> bool:
+        return all(quota <= limits[name] for name, quota in added(by_stage(total, parts)).items())
+
+    good, bad = 0, total_within(limits, overall(parts)) + 1
+    if fits(bad - 1):
+        return bad - 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if fits(middle) else (good, middle)
+    return good

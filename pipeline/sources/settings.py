@@ -28,6 +28,7 @@ SOURCE_KEYS = {
     "options",
     "licence",
     "card",
+    "loss",  # read by `pipeline.input_settings`
 }
 
 

@@ -235,6 +235,23 @@ def test_a_manifest_that_is_none_is_said_in_two_lines(
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+SCHEDULE = "mix.schedule=[{until: 0.5, weights: {cmath: 1, emoji: 1}}, {until: 1, weights: {alpaca: 4, cmath: 1}}]"
+
+
+def test_a_stage_of_other_weights_than_its_manifest_says_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(PROGRAM, ["build", "mix=balanced", "out=bundle", SCHEDULE]) == 0
+    sources = open_bundle("bundle", tmp_path).manifest["sources"]
+    lengths = [sum(entry["stages"][k] for entry in sources.values()) for k in (0, 1)]
+    assert abs(lengths[0] - lengths[1]) <= 1
+    assert sources["alpaca"]["stages"][0] == sources["emoji"]["stages"][1] == 0
+    assert sources["cmath"]["requested_weight"] == 0.35
+    edit_rows(tmp_path / "bundle", "train", lambda rows: rows[lengths[0] :] + rows[: lengths[0]])
+    assert "quotas" in broken(tmp_path / "bundle")
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -246,6 +263,8 @@ def test_a_manifest_that_is_none_is_said_in_two_lines(
         ["mix.total_rows=1200", "mix.max_epochs=1", "mix.on_shortage=renormalize"],
         ["split=none"],
         ["mix.total_rows=7"],
+        [SCHEDULE],
+        [SCHEDULE, "mix.total_rows=2001", "mix.max_epochs=2", "mix.on_shortage=renormalize", "mix.weights.emoji=0"],
     ],
 )
 def test_bundles_of_every_strategy_are_sound(

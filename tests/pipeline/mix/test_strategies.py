@@ -5,11 +5,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.mix.strategies import SIZERS, Mix, order_rows, plan_mix, relative_weights
+from pipeline.mix.order import order_rows
+from pipeline.mix.plan import Available, Mix, Plan, relative_weights
+from pipeline.mix.strategies import SIZERS
+from pipeline.mix.strategies import plan_mix as plan_available
 
 
 def mix(weights: dict[str, float], strategy: str = "resample", **more: Any) -> Mix:
@@ -19,7 +23,11 @@ def mix(weights: dict[str, float], strategy: str = "resample", **more: Any) -> M
 def pool_rows(sizes: dict[str, int]) -> pl.DataFrame:
     rows = [(name, f"{name}{k:06}") for name, size in sizes.items() for k in range(size)]
     frame = pl.DataFrame(rows, schema={"source": pl.String, "key": pl.String}, orient="row")
-    return frame.with_row_index("at")
+    return frame.with_row_index("at").with_columns(pl.lit(1, pl.Int64).alias("size"))
+
+
+def plan_mix(plan_for: Mix, sizes: dict[str, int]) -> Plan:
+    return plan_available(plan_for, {name: Available(size, size, min(size, 1)) for name, size in sizes.items()})
 
 
 def built(plan_for: Mix, sizes: dict[str, int], seed: int = 42) -> pl.DataFrame:
@@ -197,3 +205,22 @@ def test_a_total_that_would_be_ignored_is_refused(strategy: str) -> None:
 @pytest.mark.parametrize("strategy", sorted(SIZERS))
 def test_every_strategy_leaves_out_weight_zero(strategy: str) -> None:
     assert plan_mix(mix({"a": 1, "b": 0}, strategy), {"a": 10, "b": 10}).quotas["b"] == 0
+
+
+@pytest.mark.parametrize(
+    ("strategy", "more", "digest"),
+    [
+        ("resample", {"total_rows": 300}, "478152bb2ee7b90d"),
+        ("resample", {"total_rows": 300, "replacement": True}, "f734765edf38b077"),
+        ("resample", {"total_rows": 300, "max_epochs": 2, "on_shortage": "shrink"}, "aaeec93733e492b2"),
+        ("resample", {"total_rows": 300, "max_epochs": 2, "on_shortage": "renormalize"}, "78365b756b5a6ac1"),
+        ("interleave", {"stop": "all_exhausted"}, "ca18eac643de0eb3"),
+        ("interleave", {"stop": "first_exhausted"}, "1adb518c78097497"),
+        ("concat", {}, "13390180bfec7919"),
+        ("temperature", {}, "371e4d942ef2557d"),
+    ],
+)
+def test_the_order_of_rows_is_that_of_all_versions(strategy: str, more: dict[str, Any], digest: str) -> None:
+    rows = built(mix({"a": 3.7, "b": 1, "c": 0.5}, strategy, **more), {"a": 37, "b": 120, "c": 64})
+    order = list(rows.select("at", "epoch").iter_rows())
+    assert xxhash.xxh3_64_hexdigest(repr(order).encode()) == digest

@@ -1,0 +1,55 @@
+"""Results kept beside a pool: made once, addressed by what they depend on, and made again when damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import StoreError
+from pipeline.folder import DATA, Folder
+from pipeline.store import damaged_file, lock, new_folder, open_table
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A table on disk with its manifest, a row for each row of the pool."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    made: bool  # by this command, not found ready
+
+    def table(self) -> pa.Table:
+        """The table, memory-mapped."""
+        return open_table(self.folder / DATA)
+
+
+def keep(pools: Path, folder: Path, format: str, make: Callable[[Folder], dict[str, Any]]) -> Kept:
+    """What lies in `folder` if it is whole; otherwise `make` writes it and returns what its manifest should say.
+
+    `make` may be called again after it raised. Whatever it raises passes through, and nothing is left behind.
+    """
+    with lock(pools, folder):
+        found = _whole(folder, format, made=False)
+        if found is None:
+            with new_folder(folder, keep_cached=True) as target:
+                manifest = make(target)
+                target.write_json("manifest.json", {"format": format, **manifest, "files": dict(target.files)})
+            found = _whole(folder, format, made=True)
+    if found is None:
+        raise StoreError(str(folder), "is damaged although it was just written", "check the disk, then build again")
+    return found
+
+
+def _whole(folder: Path, format: str, made: bool) -> Kept | None:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(manifest, dict) or manifest.get("format") != format or damaged_file(folder, manifest["files"]):
+        return None
+    return Kept(folder, manifest, made)

@@ -1,0 +1,119 @@
+"""The process in which chat templates run: `python -m pipeline.render.sandbox`, spoken to by `renderer.py`.
+
+A template is a program. Those that come with a model or a file are not trusted, so all of them run here, in
+transformers' sandbox, within limits of memory (set here) and time (kept by the parent). Requests and answers are
+lines of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# What a template may allocate beyond what the process has at its start.
+_MEMORY_BYTES = 1 << 30
+Block = tuple[int, int]
+
+
+class Sandbox:
+    """One compiled template."""
+
+    def __init__(self, text: str, variables: Mapping[str, Any]) -> None:
+        from jinja2 import meta
+        from transformers.utils.chat_template_utils import _compile_jinja_template  # pyright: ignore[reportPrivateUsage]
+
+        from pipeline.render.outline import can_be_outlined, generation_blocks
+
+        self._template: Any = _compile_jinja_template(text)
+        self._variables = dict(variables)
+        tree: Any = self._template.environment.parse(text)
+        self.marked = bool(generation_blocks(tree))
+        self.outlined = can_be_outlined(tree) and self.marked
+        self.reads_meta = "meta" in meta.find_undeclared_variables(tree)
+
+    def render(self, messages: list[Any], tools: list[Any] | None, meta: Any, prompt: bool) -> tuple[str, list[Block]]:
+        """The text, and the generation blocks in it as character ranges."""
+        pieces: list[str] = []
+        blocks: list[Block] = []
+        values = {**self._variables, "messages": messages, "tools": tools, "documents": None}
+        values |= {"add_generation_prompt": prompt} | ({"meta": meta} if meta is not None and self.reads_meta else {})
+        with self._template.environment.activate_tracker(pieces, blocks):
+            pieces.extend(self._template.generate(**values))
+        return "".join(pieces), blocks
+
+    def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """One conversation rendered; an error's text where the template refuses it."""
+        import jinja2
+
+        messages, tools, meta = row["messages"], row.get("tools"), row.get("meta")
+        try:
+            text, blocks = self.render(messages, tools, meta, row.get("prompt", False))
+            if not self.marked and not row.get("prompt"):
+                blocks = self._by_prompts(text, messages, tools, meta)
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+            return {"error": f"{type(error).__name__}: {error}"[:300]}
+        except (MemoryError, OverflowError) as error:
+            return {"error": f"it needs too much memory ({type(error).__name__})", "limit": True}
+        return {"text": text, "blocks": blocks}
+
+    def _by_prompts(self, text: str, messages: list[Any], tools: Any, meta: Any) -> list[Block]:
+        """The turns of the assistant in the text of a template that does not mark them, one block a turn.
+
+        A turn begins where the generation prompt of the messages before it ends, and ends with the last character
+        that is no whitespace of the text up to it. Where either text is not how the whole begins, the turn's block
+        is empty: the template writes earlier turns otherwise once others follow.
+        """
+        blocks: list[Block] = []
+        for at, message in enumerate(messages):
+            if message["role"] == "assistant":
+                before, _ = self.render(messages[:at], tools, meta, True)
+                after = self.render(messages[: at + 1], tools, meta, False)[0].rstrip()
+                whole = text.startswith(before) and text.startswith(after) and len(before) <= len(after)
+                blocks.append((len(before), len(after)) if whole else (0, 0))
+        return blocks
+
+
+def _limit_memory() -> None:
+    """Bound the address space to what is in use and `_MEMORY_BYTES` more, where the system can."""
+    if sys.platform != "linux":
+        return
+    import resource
+    from pathlib import Path
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY_BYTES, used + _MEMORY_BYTES))
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    import jinja2
+
+    from pipeline.render.outline import outline
+
+    first = json.loads(sys.stdin.readline())
+    try:
+        sandbox = Sandbox(first["template"], first["variables"])
+    except (jinja2.TemplateError, RecursionError) as error:
+        _answer({"error": f"{type(error).__name__}: {error}"[:300]})
+        return
+    _limit_memory()
+    _answer({"marked": sandbox.marked, "outlined": sandbox.outlined, "reads_meta": sandbox.reads_meta})
+    answers: dict[str, Callable[[Any], Any]] = {
+        "rows": lambda rows: [sandbox.row(row) for row in rows],
+        "outline": lambda form: outline(sandbox.render, form["messages"], form["meta"]),
+    }
+    for line in sys.stdin:
+        request = json.loads(line)
+        _answer(answers[request["do"]](request["what"]))
+
+
+def _answer(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=True))
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

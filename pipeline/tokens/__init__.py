@@ -1,0 +1,1 @@
+"""From texts and targets to token ids and labels, and to packed sequences on disk."""

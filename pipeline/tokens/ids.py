@@ -1,0 +1,78 @@
+"""The token ids of a pool under one tokenizer: encoded once, kept beside the pool's rows, whole and uncut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.folder import DATA, Folder
+from pipeline.kept import Kept, keep
+from pipeline.pool import Pool
+from pipeline.render.renderer import Renderer
+from pipeline.schema import ENCODED
+from pipeline.tokens.codec import Codec
+from pipeline.tokens.encode import Differs, encode
+from pipeline.workers import in_order
+
+FORMAT = "poolmix ids 1"
+
+
+def ids_folder(pool: Path, texts: Path, codec: Codec) -> Path:
+    """Where the ids of a pool are kept: they depend on its texts and on the tokenizer."""
+    return pool / "ids" / f"{texts.name}-{codec.file.digest}"
+
+
+def make_ids(
+    pool: Pool,
+    texts: Kept,
+    pools: Path,
+    codec: Codec,
+    renderer: Renderer,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Kept:
+    """The columns ENCODED for each row of a pool: found if they are there and whole, encoded otherwise.
+
+    A row without text has none. The manifest says how many rows the reference encoded (`slow`) and how many are
+    without tokens because their special tokens could not be told from the template's (`unmarked`).
+    """
+
+    def make(fast: bool) -> Kept:
+        folder = ids_folder(pool.folder, texts.folder, codec)
+        return keep(pools, folder, FORMAT, lambda target: _write(target, pool, texts, codec, renderer, progress, fast))
+
+    try:
+        return make(fast=True)
+    except Differs:
+        return make(fast=False)
+
+
+def _write(
+    target: Folder,
+    pool: Pool,
+    texts: Kept,
+    codec: Codec,
+    renderer: Renderer,
+    progress: Callable[[int], None],
+    fast: bool,
+) -> dict[str, Any]:
+    slow = unmarked = rows = 0
+    rendered = texts.table().to_batches()
+    batches = pool.rows().select(["messages", "tools", "meta"]).to_batches()
+    pairs = list(zip(batches, rendered, strict=True))
+    with target.open(DATA) as stream, pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), ENCODED) as writer:
+        for encoded in in_order(lambda pair: encode(*pair, codec, renderer, fast), pairs):
+            writer.write_batch(encoded.columns)
+            slow += encoded.slow
+            unmarked += encoded.unmarked
+            rows += encoded.columns.num_rows
+            progress(encoded.columns.num_rows)
+    return {
+        "tokenizer": codec.file.name,
+        "backend": "gigatoken" if fast and codec.fast is not None else "tokenizers",
+        "rows": rows,
+        "slow": slow,
+        "unmarked": unmarked,
+    }

@@ -1,0 +1,101 @@
+"""A tokenizer's files: `tokenizer.json` and what stands beside it, from a file, a folder or the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from pipeline.errors import ConfigError
+from pipeline.render.template import Template
+
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    """`data` is the text of tokenizer.json, `config` tokenizer_config.json as data, `chat_template` the model's own.
+
+    `name` is what the user called it.
+    """
+
+    name: str
+    data: str
+    config: Mapping[str, Any]
+    chat_template: str | None
+
+    @cached_property
+    def digest(self) -> str:
+        """xxh3-64 of tokenizer.json, 16 hex digits."""
+        return xxhash.xxh3_64_hexdigest(self.data.encode())
+
+    @cached_property
+    def special(self) -> dict[str, int]:
+        """Text → id of the tokens marked special, the longest text first."""
+        try:
+            tokens = [
+                (token["content"], token["id"]) for token in json.loads(self.data)["added_tokens"] if token["special"]
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"tokenizer={self.name}", "its tokenizer.json is not valid", "name another") from error
+        return dict(sorted(tokens, key=lambda token: (-len(token[0]), token[0])))
+
+    def template(self, variables: Mapping[str, Any]) -> Template:
+        """The tokenizer's own chat template, given its special tokens as transformers does.
+
+        Raises: ConfigError if it has none.
+        """
+        if self.chat_template is None:
+            raise ConfigError(
+                "template=tokenizer", f"{self.name} has no chat template", "name a template of the project"
+            )
+        tokens = {name: self.config.get(name) for name in _SPECIAL}
+        texts = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items()}
+        given = {name: text for name, text in texts.items() if isinstance(text, str)}
+        return Template("tokenizer", self.chat_template, given | dict(variables))
+
+
+def open_tokenizer(name: str) -> TokenizerFile:
+    """A tokenizer by the path of its tokenizer.json, by a folder that has one, or by a model's name on the hub.
+
+    Raises: ConfigError if there is none, or if it is not valid JSON.
+    """
+    place = Path(name).expanduser()
+    if not place.exists():
+        place = _from_hub(name)
+    path = place / "tokenizer.json" if place.is_dir() else place
+    if not path.is_file():
+        raise ConfigError(f"tokenizer={name}", "the folder has no tokenizer.json", "name a model, a folder or the file")
+    data = path.read_text(encoding="utf-8")
+    config_path = path.parent / "tokenizer_config.json"
+    try:
+        config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.is_file() else {}
+    except ValueError as error:
+        raise ConfigError(f"tokenizer={name}", f"{config_path.name} is not valid JSON", "mend it") from error
+    own = path.parent / "chat_template.jinja"
+    template = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
+    if isinstance(template, list):  # several by name
+        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+    return TokenizerFile(name, data, config, template)
+
+
+def _from_hub(name: str) -> Path:
+    """The folder in the hub's cache with a model's tokenizer, downloaded where it is not there yet."""
+    import httpx2
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    fix = "name a folder or a tokenizer.json, or try again with a network (a gated model: `hf auth login`)"
+    try:
+        files = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+        return Path(snapshot_download(name, allow_patterns=files))
+    except HFValidationError as error:
+        raise ConfigError(f"tokenizer={name}", "no such file or folder, and no model's name", fix) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
+        what = f"no such file or folder, and the hub does not give it ({type(error).__name__})"
+        raise ConfigError(f"tokenizer={name}", what, fix) from error
