@@ -108,7 +108,7 @@ def make_inputs(settings: InputSettings, pools: Sequence[Pool], place: Path, wit
 def input_warnings(pools: Sequence[Pool], inputs: Inputs) -> list[str]:
     """What the user should know: rows without text, and rows without tokens although they have a text."""
     warnings: list[str] = []
-    for pool, text in zip(pools, inputs.texts, strict=True):
+    for pool, text in zip(pools, inputs.texts, strict=False):
         if text.manifest["refused"]:
             (row, error), name = text.manifest["first_refused"], text.manifest["template"]
             warnings.append(

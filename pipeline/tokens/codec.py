@@ -7,16 +7,20 @@ compared with the reference on texts made to tell tokenizers apart, and on rows 
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import numpy as np
+import polars as pl
+import pyarrow as pa
 
+from pipeline.arrow import integers
 from pipeline.errors import ConfigError
+from pipeline.keys import text_bytes
 from pipeline.tokens.tokenizer import TokenizerFile
 
 # Where tokenizers differ: emoji joined by ZWJ and with VS16, combining characters, scripts, digits, runs of blanks.
@@ -28,6 +32,8 @@ _PROBES = (
     "def f(x):\n    return {'a': [x, x**2]}  # <b>bold</b> __init__ http://a.b/c?d=e&f=%20",
     "\u00a0\u2003\u3000 \u200b…‘’“”\U000e0041\U00040000",
 )
+# A vocabulary that lacks more single bytes than this is not a byte-level one.
+_FEW_BYTES = 64
 Span = tuple[int, int]
 
 
@@ -36,6 +42,19 @@ def _byte_letters() -> list[str]:
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = iter(range(256, 512))
     return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
+
+
+class TokenBytes:
+    """The bytes that each token stands for; `lengths` by id."""
+
+    def __init__(self, vocabulary: dict[int, bytes]) -> None:
+        pieces = [vocabulary.get(number, b"") for number in range(max(vocabulary) + 1)]
+        self._bytes = pl.Series("bytes", pieces, pl.Binary).to_arrow().cast(pa.large_binary())
+        self.lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+
+    def written(self, ids: np.ndarray) -> np.ndarray:
+        """The bytes of these tokens, one after the other (uint8)."""
+        return np.frombuffer(text_bytes(self._bytes.take(integers(ids))), np.uint8)
 
 
 class Codec:
@@ -93,24 +112,17 @@ class Codec:
     def _all_bytes(self) -> str:
         """tokenizer.json with a token for every byte: gigatoken wants them all.
 
-        What it needs beyond the vocabulary gets ids beyond `size`, so that a text with such a byte is told apart.
+        What it needs beyond the vocabulary gets ids from `size` on, so that a text with such a byte is told apart.
         """
-        data = json.loads(self.file.data)
-        model = data["model"]
-        if model.get("type") == "BPE" and not model.get("byte_fallback"):
-            absent = [letter for letter in _byte_letters() if letter not in model["vocab"]]
-            if 0 < len(absent) < 64:
-                model["vocab"] |= {letter: self.size + k for k, letter in enumerate(absent)}
-                return json.dumps(data)
-        return self.file.data
-
-    @cached_property
-    def size(self) -> int:
-        """One more than the highest id."""
-        data = json.loads(self.file.data)
-        vocabulary = data["model"]["vocab"]
-        own = max(vocabulary.values()) if isinstance(vocabulary, dict) else len(vocabulary) - 1
-        return 1 + max([own, *(token["id"] for token in data["added_tokens"])])
+        model = self.file.content.model
+        if model.type != "BPE" or model.byte_fallback or not isinstance(model.vocab, dict):
+            return self.file.data
+        absent = [letter for letter in _byte_letters() if letter not in model.vocab]
+        if not 0 < len(absent) < _FEW_BYTES:
+            return self.file.data
+        whole = msgspec.json.decode(self.file.data)
+        whole["model"]["vocab"] |= {letter: self.file.size + k for k, letter in enumerate(absent)}
+        return msgspec.json.encode(whole).decode()
 
     @cached_property
     def fast(self) -> Any:
@@ -121,8 +133,13 @@ class Codec:
 
     def _agrees(self, fast: Any, text: str) -> bool:
         ids = fast.encode(text).tolist()
-        foreign = max(ids) >= self.size  # such texts are left to the reference
+        foreign = max(ids) >= self.file.size  # such texts are left to the reference
         return foreign or ids == self.slow.encode(text, add_special_tokens=False).ids
+
+    @cached_property
+    def token_bytes(self) -> TokenBytes:
+        """The bytes of each token of gigatoken's."""
+        return TokenBytes(self.fast.vocab)
 
     def with_spans(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Ids of each text, and for each id whether its token holds a character of the text's spans."""
@@ -193,6 +210,11 @@ def _first(encoding: Any, start: int, end: int) -> int | None:
 
 
 def _last(encoding: Any, start: int, end: int) -> int | None:
-    """The token of the last character of the span that has one."""
+    """The last token that holds a piece of the last character of the span that has any."""
     places = range(end - 1, start - 1, -1)
-    return next((token for at in places if (token := encoding.char_to_token(at)) is not None), None)
+    token = next((token for at in places if (token := encoding.char_to_token(at)) is not None), None)
+    if token is None:
+        return None
+    while (chars := encoding.token_to_chars(token + 1) if token + 1 < len(encoding) else None) and chars[0] < end:
+        token += 1  # `char_to_token` names the first of the several tokens that an emoji may take
+    return token

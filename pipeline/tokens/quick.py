@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from pipeline.arrow import numbers
-from pipeline.keys import text_bytes
 from pipeline.tokens.codec import Codec, Span
 
 
@@ -44,62 +42,69 @@ class Targets:
 
 
 def quick_ids(text: pl.Series, targets: Targets, plain: np.ndarray, codec: Codec) -> tuple[Ids | None, np.ndarray]:
-    """gigatoken's ids of the rows `plain`, and the rows among them for which it cannot say where targets begin.
+    """gigatoken's ids of the rows `plain`, and the rows among them that the reference has to encode.
 
-    It gives no offsets. So each text is encoded twice, as a whole and cut at the borders of its targets; where both
-    give the same ids, the borders lie between tokens, and which.
+    It gives no offsets. But the bytes of the tokens laid end to end must be the text, byte for byte, and then say
+    where each token begins and ends. Where they are not (a normalizer changed the text, say), or where a text has
+    bytes that the vocabulary lacks, the reference decides.
     """
     texts = text.gather(plain)
     separator = next((token for token in codec.file.special if not texts.str.contains(token, literal=True).any()), None)
     if separator is None:
         return None, plain
-    number, mark = codec.file.special[separator], separator.encode()
-    cuts, trained, each = _cuts(texts, targets, plain)
-    data = bytes(text_bytes(texts.to_arrow().cast(pa.large_string())))
-    bounds = np.append(0, np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64))).tolist()
-    whole = codec.fast.encode(mark.join([data[a:b] for a, b in pairwise(bounds)]))
-    parts = codec.fast.encode(mark.join([data[a:b] for a, b in pairwise(cuts)]))
-    ids, counts = _without(whole, number)
-    other, part_counts = _without(parts, number)
-    if len(counts) != len(plain) or len(part_counts) != len(trained):
+    mark = separator.encode()
+    data, bounds = _joined(texts, mark)
+    whole = codec.fast.encode(data)
+    at = np.flatnonzero(whole == codec.file.special[separator])
+    if len(at) != len(plain) - 1:
         return None, plain
-    first = np.append(0, np.cumsum(each))[:-1]
-    other_counts = np.add.reduceat(part_counts, first)
-    wrong = _rows_that_differ(ids, counts, other, other_counts)
-    wrong[_row_of(counts, np.flatnonzero(ids >= codec.size))] = True  # bytes that the vocabulary lacks
-    flags = np.repeat(trained, part_counts)
-    if wrong.any():  # their flags may be too many or too few
-        keep = np.repeat(~np.repeat(wrong, each), part_counts)
-        filled = np.zeros(len(ids), dtype=bool)
-        filled[np.repeat(~wrong, counts)] = flags[keep]
-        flags = filled
-    return Ids(ids.astype(np.int32), flags, counts), plain[wrong]
+    ends = np.cumsum(codec.token_bytes.lengths[whole])
+    last = np.append(at, len(whole))  # the token after each row
+    first = np.append(0, at + 1)
+    edges = np.append(0, ends)
+    own = np.stack([edges[first], edges[last]], axis=1)
+    wrong = _wrong(codec.token_bytes.written(whole), np.frombuffer(data, np.uint8), own, bounds)
+    row_of = np.repeat(np.arange(len(plain)), np.diff(np.append(first, len(whole))))
+    wrong[row_of[whole >= codec.file.size]] = True
+    shift = (bounds - own)[:, 0]  # 0 unless a row before has other bytes than its text
+    trained = _trained(texts, targets, plain, bounds[:, 0], ends + shift[row_of], codec.token_bytes.lengths[whole])
+    kept = np.ones(len(whole), dtype=bool)
+    kept[at] = False
+    return Ids(whole[kept].astype(np.int32), trained[kept], last - first), plain[wrong]
 
 
-def _cuts(texts: pl.Series, targets: Targets, plain: np.ndarray) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Where the joined texts are cut, in bytes: at each row and each border of a target.
+def _joined(texts: pl.Series, mark: bytes) -> tuple[bytes, np.ndarray]:
+    """The texts with marks between them, and where each begins and ends, in bytes (rows × 2)."""
+    data = texts.str.join(mark.decode())[0].encode()
+    lengths = texts.str.len_bytes().to_numpy().astype(np.int64)
+    ends = np.cumsum(lengths + len(mark)) - len(mark)
+    return data, np.stack([ends - lengths, ends], axis=1)
 
-    Also whether each piece is trained on, and how many pieces each row has: one more than twice its targets.
-    """
+
+def _wrong(written: np.ndarray, data: np.ndarray, tokens: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Whether the bytes of each row's tokens are others than those of its text; both rows × (begin, end)."""
+    if np.array_equal(written, data):
+        return np.zeros(len(texts), dtype=bool)
+    pairs = zip(tokens.tolist(), texts.tolist(), strict=True)
+    return np.array([not np.array_equal(written[a:b], data[c:d]) for (a, b), (c, d) in pairs])
+
+
+def _trained(
+    texts: pl.Series, targets: Targets, plain: np.ndarray, begins: np.ndarray, ends: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
+    """Whether each token, by where it ends and its length in bytes, holds a byte of a target of its row."""
     spans = np.diff(targets.bounds)[plain]
     row = np.repeat(np.arange(len(plain)), spans)
-    inside = np.arange(len(row)) - np.append(0, np.cumsum(spans))[row]
-    flat = targets.bounds[plain][row] + inside
-    lengths = texts.str.len_bytes().to_numpy().astype(np.int64)
-    starts = np.append(0, np.cumsum(lengths))
-    borders = [
-        _bytes_before(texts, lengths, row, chars[flat].astype(np.int64)) + starts[row]
+    flat = np.repeat(targets.bounds[plain] - np.cumsum(spans) + spans, spans) + np.arange(len(row))
+    sizes = texts.str.len_bytes().to_numpy().astype(np.int64)
+    start, end = (
+        _bytes_before(texts, sizes, row, chars[flat].astype(np.int64)) + begins[row]
         for chars in (targets.starts, targets.ends)
-    ]
-    each = 2 * spans + 1
-    cuts = np.empty(int(each.sum()) + 1, np.int64)
-    first = np.append(0, np.cumsum(each))
-    cuts[first] = starts
-    place = first[row] + 1 + 2 * inside
-    cuts[place], cuts[place + 1] = borders
-    trained = np.zeros(int(each.sum()), dtype=bool)
-    trained[place] = True
-    return cuts.tolist(), trained, each
+    )
+    changes = np.zeros(len(ends) + 1, np.int32)
+    np.add.at(changes, np.searchsorted(ends, start, side="right"), 1)
+    np.add.at(changes, np.searchsorted(ends - lengths, end, side="left"), -1)
+    return np.cumsum(changes[:-1]) > 0
 
 
 def _bytes_before(texts: pl.Series, lengths: np.ndarray, row: np.ndarray, chars: np.ndarray) -> np.ndarray:
@@ -112,27 +117,3 @@ def _bytes_before(texts: pl.Series, lengths: np.ndarray, row: np.ndarray, chars:
     found = chars.copy()
     found[at] = frame.select(pl.col("text").str.head(pl.col("chars")).str.len_bytes())["text"].to_numpy()
     return found
-
-
-def _without(ids: np.ndarray, separator: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ids without separators, and how many stood before, between and after these."""
-    at = np.flatnonzero(ids == separator)
-    counts = np.diff(np.concatenate([[-1], at, [len(ids)]])) - 1
-    return np.delete(ids, at), counts
-
-
-def _rows_that_differ(ids: np.ndarray, counts: np.ndarray, other: np.ndarray, other_counts: np.ndarray) -> np.ndarray:
-    """Whether each row has other ids, or another number of them, the one way than the other way."""
-    wrong = counts != other_counts
-    if wrong.any():
-        ids, other = ids[np.repeat(~wrong, counts)], other[np.repeat(~wrong, other_counts)]
-    unequal = np.flatnonzero(ids != other)
-    if len(unequal):
-        same = np.flatnonzero(~wrong)
-        wrong[same[_row_of(counts[same], unequal)]] = True
-    return wrong
-
-
-def _row_of(counts: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """The row that each of these ids, by its place in all, belongs to."""
-    return np.searchsorted(np.cumsum(counts), ids, side="right")

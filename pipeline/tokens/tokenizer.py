@@ -9,12 +9,36 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import xxhash
 
 from pipeline.errors import ConfigError
 from pipeline.render.template import Template
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+
+
+class AddedToken(msgspec.Struct):
+    """A token that is found in a text before anything else."""
+
+    id: int
+    content: str
+    special: bool = False
+
+
+class Model(msgspec.Struct):
+    """The model of tokenizer.json; `vocab` is a list of pairs where the model is Unigram."""
+
+    vocab: dict[str, int] | list[Any]
+    type: str | None = None
+    byte_fallback: bool | None = None
+
+
+class Content(msgspec.Struct):
+    """tokenizer.json, as far as it matters here."""
+
+    model: Model
+    added_tokens: list[AddedToken] = []
 
 
 @dataclass(frozen=True)
@@ -35,15 +59,26 @@ class TokenizerFile:
         return xxhash.xxh3_64_hexdigest(self.data.encode())
 
     @cached_property
+    def content(self) -> Content:
+        """What is needed of tokenizer.json. Raises: ConfigError if it is none of a tokenizer."""
+        try:
+            return msgspec.json.decode(self.data, type=Content)
+        except msgspec.DecodeError as error:
+            what = f"its tokenizer.json is not valid ({error})"
+            raise ConfigError(f"tokenizer={self.name}", what, "name another") from error
+
+    @cached_property
     def special(self) -> dict[str, int]:
         """Text → id of the tokens marked special, the longest text first."""
-        try:
-            tokens = [
-                (token["content"], token["id"]) for token in json.loads(self.data)["added_tokens"] if token["special"]
-            ]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"tokenizer={self.name}", "its tokenizer.json is not valid", "name another") from error
+        tokens = [(token.content, token.id) for token in self.content.added_tokens if token.special]
         return dict(sorted(tokens, key=lambda token: (-len(token[0]), token[0])))
+
+    @cached_property
+    def size(self) -> int:
+        """One more than the highest id."""
+        vocabulary = self.content.model.vocab
+        own = max(vocabulary.values(), default=-1) if isinstance(vocabulary, dict) else len(vocabulary) - 1
+        return 1 + max([own, *(token.id for token in self.content.added_tokens)])
 
     def template(self, variables: Mapping[str, Any]) -> Template:
         """The tokenizer's own chat template, given its special tokens as transformers does.

@@ -1,0 +1,116 @@
+"""Token ids as text for people: every token by itself, no character lost and none printed in halves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.tokens.codec import Codec
+from pipeline.tokens.encode import IGNORED
+
+_BYTE = re.compile("<0x([0-9A-F]{2})>")  # a byte as a vocabulary with byte fallback names it
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens that stand one after the other. `lost` ones are not in the sequences of the bundle.
+
+    The texts of all tokens end to end are the text, but for the bytes `<0x…>` of characters that several tokens
+    share: such a character stands with the last of them.
+    """
+
+    ids: list[int]
+    texts: list[str]
+    trained: list[bool]
+    special: list[bool]
+    lost: list[bool]
+
+    def kept(self, pieces: Sequence[tuple[int, int]]) -> Tokens:
+        """The same where only these stretches (first token, number of tokens) went into sequences.
+
+        The first token of a stretch is not trained on.
+        """
+        lost, trained = [True] * len(self.ids), [False] * len(self.ids)
+        for start, length in pieces:
+            end = start + length
+            lost[start:end] = [False] * length
+            trained[start + 1 : end] = self.trained[start + 1 : end]
+        return replace(self, trained=trained, lost=lost)
+
+
+class Spelling:
+    """What each token of a tokenizer stands for."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._tokenizer: Any = codec.slow
+        content = codec.file.content
+        self._added: dict[int, str] = {token["id"]: token["content"] for token in content["added_tokens"]}
+        self._special = set(codec.file.special.values())
+        byte_level = "ByteLevel" in _decoders(content.get("decoder"))
+        self._letters = _bytes_of_letters() if byte_level else None
+
+    def tokens(self, ids: Sequence[int], labels: Sequence[int]) -> Tokens:
+        """The tokens of one row or stretch, with their labels."""
+        return Tokens(
+            ids=list(ids),
+            texts=list(_texts([self._bytes(token) for token in ids])),
+            trained=[label != IGNORED for label in labels],
+            special=[token in self._special for token in ids],
+            lost=[False] * len(ids),
+        )
+
+    def _bytes(self, token: int) -> bytes:
+        if token in self._added:
+            return self._added[token].encode()
+        name: str | None = self._tokenizer.id_to_token(token)
+        if name is None:
+            return f"<no token {token}>".encode()
+        if self._letters is not None:
+            return b"".join(self._letters.get(letter) or letter.encode() for letter in name)
+        byte = _BYTE.fullmatch(name)
+        return bytes([int(byte[1], 16)]) if byte else name.replace("\u2581", " ").encode()
+
+
+def _decoders(decoder: Any) -> list[str]:
+    """The types of a tokenizer.json's decoders."""
+    if not isinstance(decoder, dict):
+        return []
+    return [decoder["type"], *(name for inner in decoder.get("decoders", []) for name in _decoders(inner))]
+
+
+def _bytes_of_letters() -> dict[str, bytes]:
+    """The byte that each letter of a byte-level vocabulary stands for: its own code, or in order what has none."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    letters = {chr(byte): byte for byte in plain} | {chr(256 + k): byte for k, byte in enumerate(others)}
+    return {letter: bytes([byte]) for letter, byte in letters.items()}
+
+
+def _texts(tokens: Sequence[bytes]) -> Iterator[str]:
+    """The text of each token. A character of several tokens comes with the last, and each shows its bytes of it."""
+    signs = _signs(b"".join(tokens))
+    sign, start, end = next(signs, ("", 0, 0))
+    at = 0
+    for token in tokens:
+        stop, text = at + len(token), ""
+        while at < stop:
+            own = token[at - stop :][: end - at]
+            whole = sign and at == start and end <= stop
+            text += "" if whole else "".join(f"<0x{byte:02X}>" for byte in own)
+            text += sign if end <= stop else ""
+            at += len(own)
+            if at == end:
+                sign, start, end = next(signs, ("", 0, 0))
+        yield text
+
+
+def _signs(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """Characters with their first byte and the byte after their last; a byte that belongs to none has no character."""
+    at = 0
+    for sign in data.decode("utf-8", "surrogateescape"):
+        stray = "\udc80" <= sign <= "\udcff"
+        end = at + (1 if stray else len(sign.encode()))
+        yield "" if stray else sign, at, end
+        at = end

@@ -1,0 +1,76 @@
+"""The sequences of a bundle, found again: by tokenizer and template, and by the rows in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.arrow import numbers
+from pipeline.folder import DATA
+from pipeline.manifest import Bundle
+from pipeline.store import open_table
+from pipeline.tokens.dataset import FORMAT
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a row in a sequence: `start` and `length` in tokens of the row."""
+
+    sequence: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """`tokens/KEY/` of a bundle."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    def table(self, split: str) -> pa.Table:
+        """The sequences of a split, with the columns SEQUENCES."""
+        return open_table(self.folder / split / DATA)
+
+    def pieces(self, split: str, at: Sequence[int]) -> dict[int, list[Piece]]:
+        """For each of these rows of the split its pieces, in the row's order; none for a dropped row."""
+        table = self.table(split)
+        flat = {
+            name: np.concatenate([np.zeros(0, np.int32), *(numbers(chunk.flatten()) for chunk in table[name].chunks)])
+            for name in ("rows", "starts", "seq_lengths")
+        }
+        counts = np.concatenate([np.zeros(0, np.int32), *(numbers(c.value_lengths()) for c in table["rows"].chunks)])
+        sequence = np.repeat(np.arange(len(counts)), counts)
+        found: dict[int, list[Piece]] = {row: [] for row in at}
+        for k in np.flatnonzero(np.isin(flat["rows"], list(at))).tolist():
+            piece = Piece(int(sequence[k]), int(flat["starts"][k]), int(flat["seq_lengths"][k]))
+            found[int(flat["rows"][k])].append(piece)
+        return {row: sorted(pieces, key=lambda piece: piece.start) for row, pieces in found.items()}
+
+
+def find_sequences(bundle: Bundle, tokenizer: str, template: str) -> Sequences | None:
+    """The sequences for a tokenizer (its digest) and a template (its key); of several those of the bundle's build."""
+    own = bundle.manifest.get("tokens", {}).get("key")
+    folders = sorted((bundle.folder / "tokens").glob("*/"), key=lambda folder: (folder.name != own, folder.name))
+    for folder in folders:
+        manifest = _manifest(folder)
+        if manifest is not None and (manifest["tokenizer"]["digest"], manifest["template"]["key"]) == (
+            tokenizer,
+            template,
+        ):
+            return Sequences(folder, manifest)
+    return None
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
