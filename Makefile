@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 MIX ?= math_heavy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint types check bench clean
+.PHONY: help setup setup-train build test lint types check bench bench-tokens clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 setup: $(VENV)/.ready  ## make the virtual environment with pinned versions
 
@@ -17,6 +17,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+setup-train: setup  ## add PyTorch and what training needs (its tests are skipped without)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
 
 build: setup  ## build a bundle from the sample data (MIX=chat_heavy for another mix)
 	$(BIN)/python -m pipeline build mix=$(MIX)
@@ -35,6 +39,9 @@ check: lint types test  ## everything above
 
 bench: setup  ## compare speed with a hand-written recipe (5 runs; needs the shared data)
 	$(BIN)/python tests/benchmarks/bench_build.py
+
+bench-tokens: setup-train  ## compare tokenizing and packing with TRL's own (3 runs; needs the shared data)
+	$(BIN)/python tests/benchmarks/bench_tokens.py
 
 clean:  ## remove pools, bundles and caches (not the virtual environment)
 	rm -rf data_pools/pools data_pools/bundles .pytest_cache .ruff_cache .hypothesis

@@ -15,12 +15,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
-import pyarrow as pa
 
-from pipeline.arrow import integers
 from pipeline.errors import ConfigError
-from pipeline.keys import text_bytes
 from pipeline.tokens.tokenizer import TokenizerFile
 
 # Where tokenizers differ: emoji joined by ZWJ and with VS16, combining characters, scripts, digits, runs of blanks.
@@ -32,6 +28,7 @@ _PROBES = (
     "def f(x):\n    return {'a': [x, x**2]}  # <b>bold</b> __init__ http://a.b/c?d=e&f=%20",
     "\u00a0\u2003\u3000 \u200b…‘’“”\U000e0041\U00040000",
 )
+_SPACE = "▁".encode()  # how SentencePiece writes a space
 # A vocabulary that lacks more single bytes than this is not a byte-level one.
 _FEW_BYTES = 64
 Span = tuple[int, int]
@@ -42,19 +39,6 @@ def _byte_letters() -> list[str]:
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = iter(range(256, 512))
     return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
-
-
-class TokenBytes:
-    """The bytes that each token stands for; `lengths` by id."""
-
-    def __init__(self, vocabulary: dict[int, bytes]) -> None:
-        pieces = [vocabulary.get(number, b"") for number in range(max(vocabulary) + 1)]
-        self._bytes = pl.Series("bytes", pieces, pl.Binary).to_arrow().cast(pa.large_binary())
-        self.lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-
-    def written(self, ids: np.ndarray) -> np.ndarray:
-        """The bytes of these tokens, one after the other (uint8)."""
-        return np.frombuffer(text_bytes(self._bytes.take(integers(ids))), np.uint8)
 
 
 class Codec:
@@ -137,9 +121,12 @@ class Codec:
         return foreign or ids == self.slow.encode(text, add_special_tokens=False).ids
 
     @cached_property
-    def token_bytes(self) -> TokenBytes:
-        """The bytes of each token of gigatoken's."""
-        return TokenBytes(self.fast.vocab)
+    def lengths(self) -> np.ndarray:
+        """The bytes that each token of gigatoken's stands for, by id: how many (int64)."""
+        pieces: dict[int, bytes] = self.fast.vocab
+        found = np.zeros(max(pieces) + 1, np.int64)
+        found[list(pieces)] = [len(piece.replace(_SPACE, b" ")) for piece in pieces.values()]
+        return found
 
     def with_spans(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Ids of each text, and for each id whether its token holds a character of the text's spans."""

@@ -58,16 +58,17 @@ def quick_ids(text: pl.Series, targets: Targets, plain: np.ndarray, codec: Codec
     at = np.flatnonzero(whole == codec.file.special[separator])
     if len(at) != len(plain) - 1:
         return None, plain
-    ends = np.cumsum(codec.token_bytes.lengths[whole])
+    lengths = codec.lengths[whole]
+    ends = np.cumsum(lengths)
     last = np.append(at, len(whole))  # the token after each row
     first = np.append(0, at + 1)
     edges = np.append(0, ends)
     own = np.stack([edges[first], edges[last]], axis=1)
-    wrong = _wrong(codec.token_bytes.written(whole), np.frombuffer(data, np.uint8), own, bounds)
+    wrong = _wrong(codec.fast.decode(whole), data, own, bounds)
     row_of = np.repeat(np.arange(len(plain)), np.diff(np.append(first, len(whole))))
     wrong[row_of[whole >= codec.file.size]] = True
     shift = (bounds - own)[:, 0]  # 0 unless a row before has other bytes than its text
-    trained = _trained(texts, targets, plain, bounds[:, 0], ends + shift[row_of], codec.token_bytes.lengths[whole])
+    trained = _trained(texts, targets, plain, bounds[:, 0], ends + shift[row_of], lengths)
     kept = np.ones(len(whole), dtype=bool)
     kept[at] = False
     return Ids(whole[kept].astype(np.int32), trained[kept], last - first), plain[wrong]
@@ -81,12 +82,12 @@ def _joined(texts: pl.Series, mark: bytes) -> tuple[bytes, np.ndarray]:
     return data, np.stack([ends - lengths, ends], axis=1)
 
 
-def _wrong(written: np.ndarray, data: np.ndarray, tokens: np.ndarray, texts: np.ndarray) -> np.ndarray:
+def _wrong(written: bytes, data: bytes, tokens: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """Whether the bytes of each row's tokens are others than those of its text; both rows × (begin, end)."""
-    if np.array_equal(written, data):
+    if written == data and np.array_equal(tokens, texts):
         return np.zeros(len(texts), dtype=bool)
     pairs = zip(tokens.tolist(), texts.tolist(), strict=True)
-    return np.array([not np.array_equal(written[a:b], data[c:d]) for (a, b), (c, d) in pairs])
+    return np.array([written[a:b] != data[c:d] for (a, b), (c, d) in pairs])
 
 
 def _trained(

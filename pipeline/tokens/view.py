@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from pipeline.tokens.codec import Codec
 from pipeline.tokens.encode import IGNORED
 
@@ -40,15 +42,21 @@ class Tokens:
         return replace(self, trained=trained, lost=lost)
 
 
+class _Decoder(msgspec.Struct):
+    """The part of a tokenizer.json that says how tokens become text."""
+
+    decoder: dict[str, Any] | None = None
+
+
 class Spelling:
     """What each token of a tokenizer stands for."""
 
     def __init__(self, codec: Codec) -> None:
         self._tokenizer: Any = codec.slow
-        content = codec.file.content
-        self._added: dict[int, str] = {token["id"]: token["content"] for token in content["added_tokens"]}
-        self._special = set(codec.file.special.values())
-        byte_level = "ByteLevel" in _decoders(content.get("decoder"))
+        added: dict[int, Any] = self._tokenizer.get_added_tokens_decoder()
+        self._added = {token: str(own.content) for token, own in added.items()}
+        self._special = {token for token, own in added.items() if own.special}
+        byte_level = "ByteLevel" in _decoders(msgspec.json.decode(codec.file.data, type=_Decoder).decoder)
         self._letters = _bytes_of_letters() if byte_level else None
 
     def tokens(self, ids: Sequence[int], labels: Sequence[int]) -> Tokens:
@@ -73,9 +81,9 @@ class Spelling:
         return bytes([int(byte[1], 16)]) if byte else name.replace("\u2581", " ").encode()
 
 
-def _decoders(decoder: Any) -> list[str]:
-    """The types of a tokenizer.json's decoders."""
-    if not isinstance(decoder, dict):
+def _decoders(decoder: dict[str, Any] | None) -> list[str]:
+    """The type of a decoder, and those of its parts."""
+    if decoder is None:
         return []
     return [decoder["type"], *(name for inner in decoder.get("decoders", []) for name in _decoders(inner))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.arrow import numbers
+from pipeline.errors import ConfigError
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
+from pipeline.pool import Pool
+from pipeline.show import visible
 from pipeline.store import open_table
 from pipeline.tokens.dataset import FORMAT
 
@@ -74,3 +78,20 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+
+
+def built_with(bundle: Bundle) -> str:
+    """The tokenizer that the bundle has sequences of. Raises: ConfigError if it has none."""
+    tokens = bundle.manifest.get("tokens")
+    if tokens is None:
+        raise no_sequences(bundle, None, "")
+    return tokens["tokenizer"]["name"]
+
+
+def no_sequences(place: Bundle | Pool, tokenizer: str | None, template: str) -> ConfigError:
+    """What to say where packed sequences are asked for and the bundle has none: how to build them."""
+    changed = {"tokenizer": tokenizer or "NAME"} | ({"template": template} if template else {})
+    command = [word for word in shlex.split(place.manifest.get("command", "")) if word.partition("=")[0] not in changed]
+    fix = shlex.join([*command, *(f"{name}={value}" for name, value in changed.items())])
+    of = f" of {tokenizer} under {template}" if tokenizer is not None else ""
+    return ConfigError("packed=true", f"{place.folder} has no sequences{of}", visible(f"run `{fix}`"))

@@ -3,8 +3,9 @@
     make bench                      (or: python tests/benchmarks/bench_build.py --runs 3)
 
 200,000 rows in two sources, mixed 70/30 with repeats. Both write pools, train and validation as Arrow, and both
-as JSONL. The commands run in turn (recipe, build, remix, recipe, …) as whole processes, each build from nothing,
-each remix with only the weights changed. Prints medians, peak memory and ratios; never fails.
+as JSONL. The commands run in turn (recipe, build, remix, …) as whole processes, each build from nothing, each remix
+with only the weights changed; `rendered` builds also render each conversation, which the recipe does not. Prints
+medians, peak memory and ratios; never fails.
 """
 
 from __future__ import annotations
@@ -65,8 +66,10 @@ def write_configuration(folder: Path, files: list[Path]) -> None:
     )
 
 
-def build_command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "pipeline", "build", "--config-dir=conf", "mix=scale", "template=none", *overrides]
+def build_command(template: str, *overrides: str) -> list[str]:
+    places = [f"paths.pools=data_pools/{template}/pools", f"paths.bundles=data_pools/{template}/bundles"]
+    command = [sys.executable, "-m", "pipeline", "build", "--config-dir=conf", "mix=scale", f"template={template}"]
+    return [*command, *places, *overrides]
 
 
 def main() -> None:
@@ -87,25 +90,32 @@ def main() -> None:
         "resample",
         *(f"{path}={weight}" for path, weight in zip(files, (0.7, 0.3), strict=True)),
     ]
-    seconds: dict[str, list[float]] = {"recipe": [], "build": [], "remix": []}
-    memory: dict[str, list[float]] = {"recipe": [], "build": [], "remix": []}
+    other = ("mix.weights.a=0.3", "mix.weights.b=0.7")
+    commands = {
+        "recipe": recipe,
+        "build": build_command("none"),
+        "remix": build_command("none", *other),
+        "rendered build": build_command("smollm2"),
+        "rendered remix": build_command("smollm2", *other),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    memory: dict[str, list[float]] = {name: [] for name in commands}
     for run in range(options.runs + 1):
         for made in ("recipe", "data_pools"):
             shutil.rmtree(folder / made, ignore_errors=True)
-        remix = build_command("mix.weights.a=0.3", "mix.weights.b=0.7")
-        for name, command in (("recipe", recipe), ("build", build_command()), ("remix", remix)):
+        for name, command in commands.items():
             if run == 0 and name == "recipe":
                 continue  # the first round only warms up ours
             wall, peak = timed(command, folder)
             if run:
                 seconds[name].append(wall)
                 memory[name].append(peak)
-                print(f"run {run}  {name:<6}  {wall:7.2f} s  {peak:6,.0f} MiB", flush=True)
+                print(f"run {run}  {name:<14}  {wall:7.2f} s  {peak:6,.0f} MiB", flush=True)
     middle = {name: statistics.median(walls) for name, walls in seconds.items()}
     print(f"\n{options.rows:,} rows, medians of {options.runs} runs")
     for name in seconds:
         print(
-            f"{name:<6}  {middle[name]:7.2f} s  {max(memory[name]):6,.0f} MiB at most  "
+            f"{name:<14}  {middle[name]:7.2f} s  {max(memory[name]):6,.0f} MiB at most  "
             f"{middle['recipe'] / middle[name]:5.1f} × the recipe's speed"
         )
     shutil.rmtree(folder)
