@@ -203,7 +203,7 @@ def write_inputs(target: Folder, settings: Build, outcome: Outcome, with_: Tools
         table = open_table(target.path / "validation" / DATA)
         rows = EncodedRows([encode_table(table, settings.inputs, with_, rendered=True)], settings.inputs.cutting)
         splits["validation"] = (rows, rows_in_order(table))
-    manifest = write_tokens(target, f"tokens/{key}", splits, settings.inputs, with_)
+    manifest = write_tokens(target, f"tokens/{key}/", splits, settings.inputs, with_)
     for line in report.token_lines(manifest):
         say(line)
     return {"template": template, "tokens": {"key": key, **{k: v for k, v in manifest.items() if k != "format"}}}

@@ -99,7 +99,7 @@ class Folder:
                 "_format_kwargs": {},
                 "_format_type": None,
                 "_output_all_columns": False,
-                "_split": name or None,
+                "_split": name.rpartition("/")[2] or None,
             },
         )
         self.write_json(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +50,10 @@ def tools(settings: InputSettings) -> Generator[Tools]:
     """
     codec = Codec(open_tokenizer(settings.tokenizer), settings.backend) if settings.tokenizer is not None else None
     template = _resolved(settings.template, codec)
-    if template is None:
-        yield Tools(None, codec)
-        return
-    with Renderer(template) as renderer:
-        yield Tools(renderer, codec)
+    with ExitStack() as stack:
+        if codec is not None:
+            stack.enter_context(codec)
+        yield Tools(stack.enter_context(Renderer(template)) if template is not None else None, codec)
 
 
 def _resolved(template: Template | None, codec: Codec | None) -> Template | None:
@@ -77,7 +75,7 @@ def start_early(settings: InputSettings, with_: Tools, pools: Path) -> None:
         with_.renderer.start()
     codec = with_.codec
     if codec is not None and not all(ids_folder(newest[name], texts[name], codec).is_dir() for name in newest):
-        threading.Thread(target=codec.load, daemon=True).start()
+        codec.start()
 
 
 def _newest(source: Path) -> Path:

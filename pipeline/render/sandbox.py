@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.child import answer
+
 # What a template may allocate beyond what the process has at its start.
 _MEMORY_BYTES = 1 << 30
 Block = tuple[int, int]
@@ -96,23 +98,17 @@ def main() -> None:
     try:
         sandbox = Sandbox(first["template"], first["variables"])
     except (jinja2.TemplateError, RecursionError) as error:
-        _answer({"error": f"{type(error).__name__}: {error}"[:300]})
+        answer({"error": f"{type(error).__name__}: {error}"[:300]})
         return
     _limit_memory()
-    _answer({"marked": sandbox.marked, "outlined": sandbox.outlined, "reads_meta": sandbox.reads_meta})
+    answer({"marked": sandbox.marked, "outlined": sandbox.outlined, "reads_meta": sandbox.reads_meta})
     answers: dict[str, Callable[[Any], Any]] = {
         "rows": lambda rows: [sandbox.row(row) for row in rows],
         "outline": lambda form: outline(sandbox.render, form["messages"], form["meta"]),
     }
     for line in sys.stdin:
         request = json.loads(line)
-        _answer(answers[request["do"]](request["what"]))
-
-
-def _answer(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=True))
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+        answer(answers[request["do"]](request["what"]))
 
 
 if __name__ == "__main__":

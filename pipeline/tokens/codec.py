@@ -7,16 +7,16 @@ compared with the reference on texts made to tell tokenizers apart, and on rows 
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from pipeline.errors import ConfigError
+from pipeline.tokens.reference import Reference, Remote, Span
 from pipeline.tokens.tokenizer import TokenizerFile
 
 # Where tokenizers differ: emoji joined by ZWJ and with VS16, combining characters, scripts, digits, runs of blanks.
@@ -31,7 +31,8 @@ _PROBES = (
 _SPACE = "▁".encode()  # how SentencePiece writes a space
 # A vocabulary that lacks more single bytes than this is not a byte-level one.
 _FEW_BYTES = 64
-Span = tuple[int, int]
+# So many rows are sent to the reference's own process; more are worth loading it here, where it has all cores.
+_FEW_ROWS = 2000
 
 
 def _byte_letters() -> list[str]:
@@ -41,7 +42,7 @@ def _byte_letters() -> list[str]:
     return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
 
 
-class Codec:
+class Codec(AbstractContextManager["Codec"]):
     """A tokenizer, loaded when first used; threads may share it.
 
     `backend`: `auto` uses gigatoken where it agrees, `tokenizers` never.
@@ -49,36 +50,49 @@ class Codec:
 
     def __init__(self, file: TokenizerFile, backend: str = "auto") -> None:
         self.file, self.backend = file, backend
+        self.local = Reference(file)
+        self._remote: Remote | None = None
         self._lock = threading.Lock()
 
-    def load(self) -> None:
-        """Load both ways now, each in a thread of its own."""
-        other = threading.Thread(target=lambda: self._gigatoken)
-        other.start()
-        self.slow  # noqa: B018
-        other.join()
+    def __exit__(self, *_: object) -> None:
+        if self._remote is not None:
+            self._remote.close()
 
-    @cached_property
+    def start(self) -> None:
+        """Begin to load what encoding many rows takes."""
+        if self.backend == "auto":
+            self._asked_elsewhere().start()
+        threading.Thread(target=self._load, daemon=True).start()
+
+    def _load(self) -> None:
+        with self._lock:
+            if self._gigatoken is None:
+                self.local.slow  # noqa: B018
+
+    def _asked_elsewhere(self) -> Remote:
+        if self._remote is None:
+            self._remote = Remote(self.file)
+        return self._remote
+
+    @property
     def slow(self) -> Any:
-        """The reference. Raises: ConfigError if the file is not valid."""
-        from tokenizers import Tokenizer
+        """The reference: a `tokenizers.Tokenizer`. Raises: ConfigError if the file is not valid."""
+        return self.local.slow
 
-        try:
-            tokenizer = Tokenizer.from_str(self.file.data)
-        except Exception as error:
-            raise ConfigError(f"tokenizer={self.file.name}", f"cannot be loaded ({error})", "name another") from error
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+    def with_spans(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Ids of each text by the reference, and for each id whether its token holds a character of a span."""
+        if not texts:
+            return []
+        far = self._remote if len(texts) <= _FEW_ROWS else None
+        found = (far or self.local).with_spans(texts, spans)
+        return [(np.array(ids, np.int32), np.array(trained, bool)) for ids, trained in found]
 
-    @cached_property
-    def _plain(self) -> Any:
-        """The reference with special tokens read as the text they are."""
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_str(self.file.data)
-        tokenizer.encode_special_tokens = True
-        return tokenizer
+    def with_literals(
+        self, text: str, spans: Sequence[Span], literal: Sequence[Span]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The same for a text in which special tokens at `literal` are meant as text; None if that cannot be told."""
+        found = (self._remote or self.local).with_literals(text, spans, literal)
+        return (np.array(found[0], np.int32), np.array(found[1], bool)) if found is not None else None
 
     @cached_property
     def _gigatoken(self) -> Any:
@@ -113,12 +127,14 @@ class Codec:
         """gigatoken, or None where it is absent, refuses the tokenizer, or does not agree with the reference."""
         with self._lock:
             found = self._gigatoken
-        return found if found is not None and all(self._agrees(found, probe) for probe in _PROBES) else None
-
-    def _agrees(self, fast: Any, text: str) -> bool:
-        ids = fast.encode(text).tolist()
-        foreign = max(ids) >= self.file.size  # such texts are left to the reference
-        return foreign or ids == self.slow.encode(text, add_special_tokens=False).ids
+        if found is None:
+            return None
+        expected = self._asked_elsewhere().with_spans(_PROBES, [[] for _ in _PROBES])
+        for probe, (ids, _) in zip(_PROBES, expected, strict=True):
+            own = found.encode(probe).tolist()
+            if own != ids and max(own) < self.file.size:  # texts with foreign ids are left to the reference
+                return None
+        return found
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -127,81 +143,3 @@ class Codec:
         found = np.zeros(max(pieces) + 1, np.int64)
         found[list(pieces)] = [len(piece.replace(_SPACE, b" ")) for piece in pieces.values()]
         return found
-
-    def with_spans(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Ids of each text, and for each id whether its token holds a character of the text's spans."""
-        found: list[tuple[np.ndarray, np.ndarray]] = []
-        for own, encoding in zip(spans, self.slow.encode_batch(list(texts), add_special_tokens=False), strict=True):
-            trained = np.zeros(len(encoding.ids), dtype=bool)
-            for start, end in own:
-                first, last = _first(encoding, start, end), _last(encoding, start, end)
-                if first is not None and last is not None:
-                    trained[first : last + 1] = True
-            found.append((np.array(encoding.ids, np.int32), trained))
-        return found
-
-    def with_literals(
-        self, text: str, spans: Sequence[Span], literal: Sequence[Span]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """The same for a text in which special tokens at `literal` are meant as text.
-
-        None if this tokenizer reads a text differently when it is cut at special tokens.
-        """
-        if not self._can_be_cut:
-            return None
-        ids: list[int] = []
-        places: list[Span] = []
-        for start, end, token in self._cut(text, literal):
-            if token is not None:
-                ids.append(token)
-                places.append((start, end))
-            elif start < end:
-                encoding = self._plain.encode(text[start:end], add_special_tokens=False)
-                ids += encoding.ids
-                places += [(start + begin, start + stop) for begin, stop in encoding.offsets]
-        trained = [any(begin < end and start < stop for start, end in spans) for begin, stop in places]
-        return np.array(ids, np.int32), np.array(trained, bool)
-
-    def _cut(self, text: str, literal: Sequence[Span]) -> list[tuple[int, int, int | None]]:
-        """Stretches of text, and between them the special tokens that are not meant as text, with their ids."""
-        inside = {at for start, end in literal for at in range(start, end)}
-        cuts: list[tuple[int, int, int | None]] = []
-        at = 0
-        for found in self.special_texts.finditer(text):
-            if found.start() not in inside:
-                cuts += [(at, found.start(), None), (found.start(), found.end(), self.file.special[found[0]])]
-                at = found.end()
-        return [*cuts, (at, len(text), None)]
-
-    @cached_property
-    def special_texts(self) -> re.Pattern[str]:
-        """Matches the special tokens, the longest first."""
-        return re.compile("|".join(map(re.escape, self.file.special)) or "(?!)")
-
-    @cached_property
-    def _can_be_cut(self) -> bool:
-        token = next(iter(self.file.special), None)
-        if token is None:
-            return False
-        probe = f"{token}user\nOne {token}\n two{token}three"
-        pieces: list[int] = []
-        for start, end, number in self._cut(probe, []):
-            plain = self._plain.encode(probe[start:end], add_special_tokens=False).ids
-            pieces += plain if number is None else [number]
-        return pieces == self.slow.encode(probe, add_special_tokens=False).ids
-
-
-def _first(encoding: Any, start: int, end: int) -> int | None:
-    """The token of the first character of the span that has one."""
-    return next((token for at in range(start, end) if (token := encoding.char_to_token(at)) is not None), None)
-
-
-def _last(encoding: Any, start: int, end: int) -> int | None:
-    """The last token that holds a piece of the last character of the span that has any."""
-    places = range(end - 1, start - 1, -1)
-    token = next((token for at in places if (token := encoding.char_to_token(at)) is not None), None)
-    if token is None:
-        return None
-    while (chars := encoding.token_to_chars(token + 1) if token + 1 < len(encoding) else None) and chars[0] < end:
-        token += 1  # `char_to_token` names the first of the several tokens that an emoji may take
-    return token

@@ -34,7 +34,7 @@ def write_tokens(
     settings: InputSettings,
     with_: Tools,
 ) -> dict[str, Any]:
-    """Write the sequences of each split below `prefix`, and their manifest, which is returned.
+    """Write the sequences of each split, and their manifest, under names that begin with `prefix`; returns the latter.
 
     In: for each split its encoded rows, and a frame with `at` (place among these), `source` and `stage`, one line a
     row of the split in its order.
@@ -48,11 +48,11 @@ def write_tokens(
         "loss": {name: loss.settings() for name, loss in sorted(settings.losses.items())},
         **asdict(settings.cutting),
         "splits": {
-            name: write_sequences(target, f"{prefix}/{name}", rows.places, rows.pieces, order, settings.cutting)
+            name: write_sequences(target, f"{prefix}{name}", rows.places, rows.pieces, order, settings.cutting)
             for name, (rows, order) in splits.items()
         },
     }
-    files = {name.removeprefix(f"{prefix}/"): target.files.pop(name) for name in sorted(set(target.files) - before)}
-    target.write_json(f"{prefix}/manifest.json", manifest | {"files": files})
-    del target.files[f"{prefix}/manifest.json"]  # `tokens/` answers for itself
+    files = {name.removeprefix(prefix): target.files.pop(name) for name in sorted(set(target.files) - before)}
+    target.write_json(f"{prefix}manifest.json", manifest | {"files": files})
+    del target.files[f"{prefix}manifest.json"]  # `tokens/` answers for itself
     return manifest

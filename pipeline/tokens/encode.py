@@ -20,8 +20,9 @@ from pipeline.render.fill import Conversations
 from pipeline.render.render import conversations
 from pipeline.render.renderer import Renderer
 from pipeline.schema import ENCODED
-from pipeline.tokens.codec import Codec, Span
+from pipeline.tokens.codec import Codec
 from pipeline.tokens.quick import Ids, Targets, quick_ids
+from pipeline.tokens.reference import Span
 
 IGNORED = -100  # the label of a token that is not trained on, as PyTorch's cross entropy has it
 # Rows of each batch that both ways encode: the longest, those with most bytes beyond ASCII, and some between.
@@ -135,7 +136,7 @@ def _marked(value: Any, codec: Codec) -> Any:
     """The value with marks around each special token in its texts; roles and the names of fields stay."""
     if isinstance(value, str):
         bare = value.replace(_OPEN, "").replace(_CLOSE, "")
-        return codec.special_texts.sub(lambda match: f"{_OPEN}{match[0]}{_CLOSE}", bare)
+        return codec.file.special_texts.sub(lambda match: f"{_OPEN}{match[0]}{_CLOSE}", bare)
     if isinstance(value, Mapping):
         return {name: item if name == "role" else _marked(item, codec) for name, item in value.items()}
     return [_marked(item, codec) for item in value] if isinstance(value, list) else value

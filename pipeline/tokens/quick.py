@@ -9,7 +9,8 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.arrow import numbers
-from pipeline.tokens.codec import Codec, Span
+from pipeline.tokens.codec import Codec
+from pipeline.tokens.reference import Span
 
 
 @dataclass(frozen=True)

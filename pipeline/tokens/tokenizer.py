@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,12 +44,13 @@ class Content(msgspec.Struct):
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """`data` is the text of tokenizer.json, `config` tokenizer_config.json as data, `chat_template` the model's own.
+    """`path` is that of tokenizer.json and `data` its text; `name` is what the user called it.
 
-    `name` is what the user called it.
+    `config` is tokenizer_config.json as data, `chat_template` the model's own.
     """
 
     name: str
+    path: Path
     data: str
     config: Mapping[str, Any]
     chat_template: str | None
@@ -72,6 +74,11 @@ class TokenizerFile:
         """Text → id of the tokens marked special, the longest text first."""
         tokens = [(token.content, token.id) for token in self.content.added_tokens if token.special]
         return dict(sorted(tokens, key=lambda token: (-len(token[0]), token[0])))
+
+    @cached_property
+    def special_texts(self) -> re.Pattern[str]:
+        """Matches the special tokens, the longest first."""
+        return re.compile("|".join(map(re.escape, self.special)) or "(?!)")
 
     @cached_property
     def size(self) -> int:
@@ -116,7 +123,7 @@ def open_tokenizer(name: str) -> TokenizerFile:
     template = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
     if isinstance(template, list):  # several by name
         template = {entry["name"]: entry["template"] for entry in template}.get("default")
-    return TokenizerFile(name, data, config, template)
+    return TokenizerFile(name, path, data, config, template)
 
 
 def _from_hub(name: str) -> Path:

@@ -1,0 +1,104 @@
+"""A module of this package as a process of its own, which answers lines of JSON with lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class EndedError(Exception):
+    """The process took too long, or ended before it answered; the message says which."""
+
+
+class Child:
+    """Starts when it is first asked, or before, with `start`; one question at a time, whichever thread asks.
+
+    `first` is the first line it gets. It ends with `close`, at the latest with the program.
+    """
+
+    def __init__(self, module: str, first: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+        self._module, self._first, self._environment = module, first, environment or {}
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process, if it has not been started."""
+        with self._lock:
+            self._started()
+
+    def ask(self, value: Any, seconds: float) -> Any:
+        """The answer to a question. Raises: EndedError, after `seconds` at the latest, if there is none."""
+        with self._lock:
+            process = self._started()
+            if value is not None:
+                _send(process, value)
+            return _receive(process, seconds)
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            if self._process is not None:
+                _end(self._process)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            keep = {name: value for name, value in os.environ.items() if not _is_secret(name)}
+            package = str(Path(__file__).resolve().parents[1])
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", self._module],  # never from the folder that the program is called in
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**keep, "PYTHONUTF8": "1", "PYTHONPATH": package, **self._environment},
+            )
+            weakref.finalize(self, _end, self._process)
+            _send(self._process, self._first)
+        return self._process
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.upper() for word in ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL"))
+
+
+def _send(process: subprocess.Popen[bytes], value: Any) -> None:
+    if process.stdin is not None:
+        try:
+            process.stdin.write(json.dumps(value).encode() + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError as error:
+            raise EndedError("it ended the process it ran in") from error
+
+
+def _receive(process: subprocess.Popen[bytes], seconds: float) -> Any:
+    alarm = threading.Timer(seconds, process.kill)
+    alarm.start()
+    line = process.stdout.readline() if process.stdout is not None else b""
+    late = not alarm.is_alive()
+    alarm.cancel()
+    if not line.endswith(b"\n"):
+        raise EndedError(f"it took more than {seconds:g} seconds" if late else "it ended the process it ran in")
+    return json.loads(line)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            try:
+                stream.close()
+            except BrokenPipeError:  # what was still to be sent
+                continue
+
+
+def answer(value: Any) -> None:
+    """What the process itself says."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
