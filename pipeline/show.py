@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, known_names
+from pipeline.schema import POOL
 
 _SLICE = 1 << 15
 # What a terminal acts upon (categories Cc, Zl, Zp) and what turns the direction of a line. Emoji joiners stay.
@@ -29,7 +30,13 @@ def json_line(value: Any) -> str:
 
 
 def _spelt(sign: str) -> str:
-    return _NAMES.get(sign) or (f"\\x{ord(sign):02x}" if ord(sign) < 256 else f"\\u{ord(sign):04x}")
+    return _NAMES.get(sign) or code(sign)
+
+
+def code(sign: str) -> str:
+    """A character as an escape: `\\x1b`, `\\u200d`, `\\U000e0100`."""
+    number = ord(sign)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
 
 
 def refuse_both(config: Mapping[str, Any]) -> None:
@@ -38,12 +45,12 @@ def refuse_both(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"bundle={config['bundle']}", "has no effect beside pool", "take bundle or pool out")
 
 
-def first_rows(table: pa.Table, n: int, sources: Sequence[str], tag: str | None) -> list[dict[str, Any]]:
-    """The first `n` rows of some sources (none: all) and with a tag (None: any), as plain values, in their order.
+def first_places(table: pa.Table, n: int, sources: Sequence[str], tag: str | None) -> list[int]:
+    """Where the first `n` rows of some sources (none: all) and with a tag (None: any) stand.
 
     Raises: ConfigError if no row has the tag.
     """
-    found: list[dict[str, Any]] = []
+    found: list[int] = []
     tags: set[str] = set()
     for start in range(0, table.num_rows, _SLICE):
         part = table.slice(start, _SLICE)
@@ -53,7 +60,7 @@ def first_rows(table: pa.Table, n: int, sources: Sequence[str], tag: str | None)
         if tag is not None:
             tags |= set(frame["tags"].explode().drop_nulls().unique())
             frame = frame.filter(pl.col("tags").list.contains(tag))
-        found += [plain_row(part, at) for at in frame["at"].head(n - len(found))]
+        found += [start + at for at in frame["at"].head(n - len(found))]
         if len(found) == n and (n or tag in tags):
             return found
     if tag is not None and tag not in tags:
@@ -63,11 +70,28 @@ def first_rows(table: pa.Table, n: int, sources: Sequence[str], tag: str | None)
     return found
 
 
+def places_of(table: pa.Table, key: str) -> list[int]:
+    """Where the rows with this key stand."""
+    return (pl.Series(pl.from_arrow(table["key"])) == key).arg_true().to_list()
+
+
 def plain_row(table: pa.Table, at: int) -> dict[str, Any]:
     """One row as plain values: no nulls, tools, tool calls and meta as objects."""
     row = {name: value for name, value in table.slice(at, 1).to_pylist()[0].items() if value is not None}
     row["messages"] = [_objects(message, "tool_calls") for message in row["messages"]]
     return _objects(row, "tools", "meta")
+
+
+def one_row(row: Mapping[str, Any]) -> pa.RecordBatch:
+    """The columns of POOL of a row given as plain values."""
+    whole = _texts(row, "tools", "meta")
+    whole["messages"] = [_texts(message, "tool_calls") for message in row["messages"]]
+    return pa.RecordBatch.from_pylist([{name: whole.get(name) for name in POOL.names}], schema=POOL)
+
+
+def _texts(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    there = [name for name in names if name in values and not isinstance(values[name], str)]
+    return dict(values) | {name: json.dumps(values[name], ensure_ascii=False) for name in there}
 
 
 def _objects(values: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.arrow import numbers
 from pipeline.dedup.exact import prompts_with_several_answers
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
+from pipeline.measures import measured
 from pipeline.pool import Pool
 from pipeline.store import open_table
 
-# Rows whose messages are measured at once; only their lengths are kept.
-_SLICE = 1 << 15
 _BEGINNING = 100  # characters
 _MEASURES = {"median": 0.5, "p95": 0.95, "max": 1.0}
 
@@ -25,7 +22,8 @@ _MEASURES = {"median": 0.5, "p95": 0.95, "max": 1.0}
 def bundle_statistics(bundle: Bundle, examples: int) -> dict[str, Any]:
     """Everything that is counted in a bundle, as data for JSON.
 
-    `sources` has what the manifest says of each; `splits` a line per source and split; `tags` the rows with each
+    `sources` has what the manifest says of each, `mix` the unit of its quotas, `tokens` what became of rows on the way
+    to sequences, where the bundle has some; `splits` a line per source and split; `tags` the rows with each
     tag; `uses` how many rows of a source are used 0, 1, 2 … times in training; `several_answers` the prompts with
     more than one answer, `examples` of them with their rows.
     """
@@ -42,6 +40,10 @@ def bundle_statistics(bundle: Bundle, examples: int) -> dict[str, Any]:
         "requested_weight",
         "achieved_weight",
         "train_rows",
+        "quota",
+        "size",
+        "stages",
+        "stage_rows",
         "epochs",
     )
     return {
@@ -49,7 +51,11 @@ def bundle_statistics(bundle: Bundle, examples: int) -> dict[str, Any]:
         "name": manifest["name"],
         "created": manifest["created"],
         "rows": manifest["rows"],
-        "sources": {name: {key: entry[key] for key in keys} for name, entry in manifest["sources"].items()},
+        "sources": {
+            name: {key: entry[key] for key in keys if key in entry} for name, entry in manifest["sources"].items()
+        },
+        "mix": {key: manifest["config"]["mix"][key] for key in ("strategy", "unit")},
+        **({"tokens": token_counts(manifest["tokens"])} if "tokens" in manifest else {}),
         "splits": split_counts(rows),
         "tags": tag_counts(rows),
         "uses": use_counts(rows, {name: entry["available"] for name, entry in manifest["sources"].items()}),
@@ -80,49 +86,22 @@ def pool_statistics(pool: Pool, examples: int) -> dict[str, Any]:
     }
 
 
-def measured(table: pa.Table, split: str) -> pl.DataFrame:
-    """The small columns of all rows (`at`, `split`, `id`, `source`, `tags`, `key`, `prompt_key`) and their measures.
-
-    `prompt` and `answer` are characters (Unicode code points) before the last message and in it, `turns` is the
-    number of messages; `tools`, `reasoning` and `gold` say whether a row has tool schemas, a reasoning, an answer.
-    """
-    small = pl.DataFrame(pl.from_arrow(table.select(["id", "source", "tags", "key", "prompt_key"]))).with_columns(
-        tools=_has(table["tools"]), gold=_has(table["answer"])
-    )
-    parts = [_message_measures(table["messages"].slice(start, _SLICE)) for start in range(0, table.num_rows, _SLICE)]
-    empty = pl.DataFrame(schema={"prompt": pl.Int64, "answer": pl.Int64, "turns": pl.Int64, "reasoning": pl.Boolean})
-    return small.hstack(pl.concat([empty, *parts])).with_row_index("at").with_columns(pl.lit(split).alias("split"))
-
-
-def _has(column: pa.ChunkedArray) -> pl.Series:
-    return pl.Series(column.is_valid().to_numpy(), dtype=pl.Boolean)
-
-
-def _message_measures(messages: pa.ChunkedArray) -> pl.DataFrame:
-    lists = messages.combine_chunks()
-    turns = numbers(lists.value_lengths()).astype(np.int64)
-    ends = np.cumsum(turns)
-    structs = lists.flatten()
-    fields = dict(zip((field.name for field in structs.type), structs.flatten(), strict=True))
-    content, thought, calls = (_characters(fields[name]) for name in ("content", "reasoning_content", "tool_calls"))
-    chars = content + thought + calls
-    reasoning = _sums(fields["reasoning_content"].is_valid().to_numpy(zero_copy_only=False), ends) > 0
-    answer = chars[ends - 1]
-    return pl.DataFrame(
-        {"prompt": _sums(chars, ends) - answer, "answer": answer, "turns": turns, "reasoning": reasoning}
-    )
-
-
-def _characters(texts: pa.Array) -> np.ndarray:
-    plain = texts.storage if isinstance(texts, pa.ExtensionArray) else texts
-    if plain.null_count == len(plain):
-        return np.zeros(len(plain), np.int64)
-    return pl.Series(pl.from_arrow(plain)).str.len_chars().fill_null(0).cast(pl.Int64).to_numpy()
-
-
-def _sums(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The sum over each row's stretch of `values`; the stretches lie end to end."""
-    return np.diff(np.append(0, np.cumsum(values, dtype=np.int64))[ends], prepend=0)
+def token_counts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest says of a bundle's sequences, with each source's share of tokens and of target tokens."""
+    splits: dict[str, Any] = {}
+    for name, split in manifest["splits"].items():
+        sources = {
+            source: entry
+            | {
+                "share": entry["tokens"] / max(1, split["tokens"]),
+                "target_share": entry["target_tokens"] / max(1, split["target_tokens"]),
+            }
+            for source, entry in split["sources"].items()
+        }
+        splits[name] = {**split, "sources": sources}
+    return {**{key: manifest[key] for key in ("key", "tokenizer", "template", "max_length", "on_long", "pack")}} | {
+        "splits": splits
+    }
 
 
 def split_counts(rows: pl.DataFrame) -> list[dict[str, Any]]:

@@ -1,11 +1,13 @@
-r"""Make a bundle: read the raw files, clean and deduplicate, set validation aside, mix, write.
+r"""Make a bundle: read the raw files, clean, render, deduplicate, split, mix, tokenize, write.
 
 Examples:
   python -m pipeline build mix=math_heavy
   python -m pipeline build mix=math_heavy mix.weights.cmath=0.6 mix.total_rows=1200
   python -m pipeline build -m mix=math_heavy,chat_heavy seed=1,2
   python -m pipeline build mix=balanced sources.alpaca.path=my_rows.json out=bundles/mine
-  python -m pipeline build mix=balanced +mix.weights.tools=0.5
+  python -m pipeline build mix=balanced +mix.weights.tools=0.5 template=qwen3
+  python -m pipeline build mix=math_heavy template=qwen3 tokenizer=Qwen/Qwen3-0.6B
+  python -m pipeline build mix=balanced tokenizer=DIR mix.unit=target_tokens mix.total_tokens=100000
   python -m pipeline build mix=custom +mix.weights.mine=1 \
       '+sources.mine={path: f.csv, shape: columns, columns: {user: q, assistant: a}}'
 
@@ -17,6 +19,11 @@ Often used:
   sources.NAME.path=FILE         a file, a glob or a folder for one source
   split.valid_ratio=R            share of each source set aside for validation
   split.validation_from=BUNDLE   the validation rows of an earlier bundle, for a series
+  template=NAME|none|tokenizer   how conversations become text; template.path=FILE.jinja for yours
+  loss.targets=all|last|text     what is trained on; loss.tool_calls, loss.reasoning; or per source
+  tokenizer=NAME                 a model, a folder or a tokenizer.json: token ids, cut and packed
+  tokens.max_length=N            tokens of a sequence; tokens.on_long=truncate|drop|split
+  mix.unit=rows|tokens|target_tokens   what the weights weigh
 
 The last line printed is the bundle's folder.
 """

@@ -4,6 +4,9 @@ Examples:
   python -m pipeline show
   python -m pipeline show bundle=math_heavy-1a2b3c4d rows=validation sources=cmath n=10
   python -m pipeline show id=cmath:17
+  python -m pipeline show text=true
+  python -m pipeline show tokenizer=Qwen/Qwen3-0.6B template=qwen3 n=1
+  python -m pipeline show packed=true
   python -m pipeline show quarantine=true reason=empty_answer
   python -m pipeline show pool=alpaca tag=zh
   python -m pipeline show tag=tool format=json | jq .messages
@@ -11,191 +14,176 @@ Examples:
 Often used:
   n=N               the first N rows of training; rows=validation those of validation
   sources=NAME      only those of a source; tag=NAME only those with a tag
-  id=SOURCE:ROW     one raw row, wherever it went: train, validation, quarantine, a copy of another,
-                    not drawn; with its raw record while the raw files are there
+  id=SOURCE:ROW     one raw row, wherever it went: train, validation, quarantine, a copy of
+                    another, not drawn; with what of it is trained on, and with its raw record
+                    while the raw files are there
+  text=true         the text that a model sees in place of the messages
+  template=NAME     that text under another chat template; only the rows shown are rendered
+  tokenizer=NAME    that text token by token; where the bundle has sequences of this tokenizer,
+                    with what cutting them took away
+  packed=true       the first N sequences, token by token, a line with its row above each document
   quarantine=true   the refused rows with reason, file and line; reason=NAME those of one reason
   pool=NAME         rows of the newest pool of a source instead of a bundle
-  format=json       one object a line
+  format=json       one object a line; with tokenizer= the input_ids, tokens and trained of a row
 
-Control characters of the data are spelt out (\\x1b). Colours only on a terminal, not with NO_COLOR.
+On a terminal what is trained on is green and the rest dim; every other token is underlined, and
+special ones are inverse. Without colours (NO_COLOR, a pipe) what is trained on stands in
+⟦brackets⟧, what is lost in ⟪others⟫, and ¦ between two tokens. Where several tokens share a
+character, each shows its bytes (<0xE2>) and the last the character. Control characters of the
+data are spelt out (\\x1b).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.front import Job
-from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 
-_BOLD, _DIM, _COLOURS = "1", "2", {"system": "35", "user": "36", "assistant": "32", "tool": "33"}
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The settings of this verb."""
-
-    n: int
-    pool: str | None
-    rows: str | None
-    sources: list[str]
-    tag: str | None
-    id: str | None
-    quarantine: bool
-    reason: str | None
-    json: bool
-    pools: Path
+if TYPE_CHECKING:
+    from pipeline.provenance import Found
+    from pipeline.show_settings import Asked
+    from pipeline.show_text import Pen
+    from pipeline.show_tokens import Shown, View
 
 
 def run(config: dict[str, Any], _job: Job) -> None:
     """Print what was asked for."""
-    from pipeline.folder import DATA
     from pipeline.manifest import open_bundle
-    from pipeline.pool import open_pool, read_quarantine
+    from pipeline.pool import open_pool
     from pipeline.settings import bundle_setting
-    from pipeline.show import first_rows, refuse_both, refused_rows, require_source
-    from pipeline.store import open_table
+    from pipeline.show import refuse_both, require_source
+    from pipeline.show_settings import read_asked
 
-    asked = _read(config)
+    asked = read_asked(config)
     if asked.pool is not None:
         refuse_both(config)
     place = open_bundle(*bundle_setting(config, "bundle")) if asked.pool is None else open_pool(asked.pool, asked.pools)
-    if asked.id is not None:
-        _print_found(place, asked.id, asked)
-        return
     known = list(place.manifest["sources"]) if asked.pool is None else [place.manifest["name"]]
     for name in asked.sources:
         require_source(f"sources={name}", name, known)
-    if asked.quarantine:
-        refused = read_quarantine(place.folder)
-        rows = refused_rows(refused, asked.n, asked.sources, asked.reason)
-        _print_all(place.folder, "refused", len(refused), rows, asked)
-        return
+    if asked.id is not None:
+        _print_found(place, asked.id, asked)
+    elif asked.quarantine:
+        _print_refused(place.folder, asked)
+    elif asked.packed:
+        _print_packed(place, asked)
+    else:
+        _print_rows(place, asked)
+
+
+def _print_rows(place: Any, asked: Asked) -> None:
+    from pipeline.cli import root
+    from pipeline.folder import DATA
+    from pipeline.show import first_places, json_line, plain_row
+    from pipeline.show_text import row_lines
+    from pipeline.show_tokens import open_view, row_data
+    from pipeline.store import open_table
+
     split = "pool" if asked.pool is not None else asked.rows or "train"
     table = open_table(place.folder / DATA if split == "pool" else place.folder / split / DATA)
-    _print_all(place.folder, split, table.num_rows, first_rows(table, asked.n, asked.sources, asked.tag), asked)
+    places = first_places(table, asked.n, asked.sources, asked.tag)
+    rows = [plain_row(table, at) for at in places]
+    opened = open_view(place, asked.template, asked.tokenizer, root()) if asked.viewing else nullcontext()
+    with opened as view:
+        found = view.rows(rows, split if asked.pool is None else None, places) if view is not None else None
+    pen = _pen()
+    if not asked.json:
+        _print_heading(place, f"{split} · {len(rows):,} of {table.num_rows:,} rows", view)
+    for row, shown in zip(rows, found or [None] * len(rows), strict=True):
+        lines = [json_line(row_data(row, shown))] if asked.json else ["", *row_lines(row, shown, pen)]
+        print("\n".join(lines))
 
 
-def _read(config: Mapping[str, Any]) -> _Asked:
-    from pipeline.settings import Settings, is_text, is_text_list, is_whole, read_paths
-
-    errors: list[PoolmixError] = []
-    tag = config.get("tag")
-    top = Settings({**config, "tag": str(tag) if isinstance(tag, int) else tag}, "", errors)  # a tag may be 2024
-
-    def is_bool(value: Any) -> bool:
-        return isinstance(value, bool)
-
-    names = top.value("sources", lambda value: is_text(value) or is_text_list(value), "a source or a list", "NAME", [])
-    quarantine = top.required("quarantine", is_bool, "true or false", "true", False)
-    asked = _Asked(
-        n=top.required("n", is_whole(0), "a whole number from 0", "3", 0),
-        pool=top.value("pool", is_text, "the name of a source", "NAME"),
-        rows=top.value("rows", lambda value: value in ("train", "validation"), "train or validation", "train"),
-        sources=[names] if isinstance(names, str) else names,
-        tag=top.value("tag", is_text, "a tag", "NAME"),
-        id=top.value("id", is_text, "SOURCE:ROW", "cmath:17"),
-        quarantine=bool(quarantine) or config.get("reason") is not None,
-        reason=top.value("reason", is_text, "a reason", "NAME"),
-        json=top.required("format", lambda value: value in ("text", "json"), "text or json", "json", "text") == "json",
-        pools=read_paths(config, errors).pools,
-    )
-    idle = {
-        "rows": asked.rows is not None and (asked.pool is not None or asked.quarantine or asked.id is not None),
-        "tag": asked.tag is not None and (asked.quarantine or asked.id is not None),
-        "sources": bool(asked.sources) and asked.id is not None,
-        "quarantine": asked.quarantine and asked.id is not None,
-    }
-    beside = "id" if asked.id is not None else "quarantine" if asked.quarantine else "pool"
-    errors += [
-        ConfigError(name, f"has no effect beside {beside}", f"take {name} or {beside} out")
-        for name, wrong in idle.items()
-        if wrong
-    ]
-    if errors:
-        raise ConfigErrors(errors)
-    return asked
-
-
-def _print_all(folder: Path, what: str, of: int, rows: Sequence[Mapping[str, Any]], asked: _Asked) -> None:
+def _print_packed(place: Any, asked: Asked) -> None:
+    from pipeline.cli import root
     from pipeline.show import json_line
+    from pipeline.show_text import packed_lines
+    from pipeline.show_tokens import open_view, packed_data
+    from pipeline.tokens.written import built_with
 
-    if asked.json:
-        for row in rows:
-            print(json_line(row))
-        return
-    print(_paint(f"{folder} · {what} · {len(rows):,} of {of:,} rows", _DIM))
+    split = asked.rows or "train"
+    with open_view(place, asked.template, asked.tokenizer or built_with(place), root()) as view:
+        found = list(view.packed(split, asked.n))
+    if not asked.json:
+        _print_heading(place, f"{split} · {len(found):,} of {view.count(split):,} sequences", view)
+    for packed in found:
+        lines = [json_line(packed_data(packed))] if asked.json else ["", *packed_lines(packed, _pen())]
+        print("\n".join(lines))
+
+
+def _print_refused(folder: Path, asked: Asked) -> None:
+    from pipeline.pool import read_quarantine
+    from pipeline.show import json_line, refused_rows
+    from pipeline.show_text import DIM, refused_lines
+
+    refused = read_quarantine(folder)
+    rows = refused_rows(refused, asked.n, asked.sources, asked.reason)
+    if not asked.json:
+        print(_pen().paint(f"{folder} · refused · {len(rows):,} of {len(refused):,} rows", DIM))
     for row in rows:
-        print()
-        print("\n".join(_refused_text(row) if asked.quarantine else _row_text(row)))
+        print("\n".join([json_line(row)] if asked.json else ["", *refused_lines(row, _pen())]))
 
 
-def _print_found(place: Any, id: str, asked: _Asked) -> None:
+def _print_found(place: Any, id: str, asked: Asked) -> None:
     from pipeline.cli import root
     from pipeline.pool import Pool
     from pipeline.provenance import find_in_bundle, find_in_pool
     from pipeline.show import json_line, visible
+    from pipeline.show_text import DIM, found_lines, indented, refused_lines
+    from pipeline.show_tokens import row_data
 
     found = find_in_pool(place, id) if isinstance(place, Pool) else find_in_bundle(place, asked.pools, id, root())
+    view, shown = _found_view(place, found, asked)
     if asked.json:
-        print(json_line({name: value for name, value in vars(found).items() if value is not None}))
+        values = {name: value for name, value in vars(found).items() if value is not None}
+        print(json_line(values | ({"row": row_data(found.row, shown)} if found.row is not None else {})))
         return
-    print(_paint(f"{place.folder}", _DIM))
+    _print_heading(place, "", view)
     print(visible(found.note))
     if found.row is not None:
-        print("\n".join(_row_text(found.row, found.epochs)))
+        print("\n".join(found_lines(found.row, found.epochs, shown, _pen())))
     if found.refused is not None:
-        print("\n".join(_refused_text(found.refused)))
-    print(_paint(f"raw: {visible(found.raw_note)}" if found.raw is not None else visible(found.raw_note), _DIM))
+        print("\n".join(refused_lines(found.refused, _pen())))
+    print(_pen().paint(f"raw: {visible(found.raw_note)}" if found.raw is not None else visible(found.raw_note), DIM))
     for name, value in (found.raw or {}).items():
-        print("\n".join(_indented(f"{name}: {value}", 2)))
+        print("\n".join(indented(f"{name}: {value}", 2)))
 
 
-def _row_text(row: Mapping[str, Any], epochs: Sequence[int] = ()) -> Iterator[str]:
+def _found_view(place: Any, found: Found, asked: Asked) -> tuple[View | None, Shown | None]:
+    """The row that was found as it is trained on; None where the bundle has no texts and none are asked for."""
+    from pipeline.cli import root
+    from pipeline.folder import DATA
+    from pipeline.show import places_of, plain_row
+    from pipeline.show_tokens import open_view
+    from pipeline.store import open_table
+
+    split = found.place if found.place in ("train", "validation") else None
+    if found.row is None or not (asked.viewing or (split is not None and "template" in place.manifest)):
+        return None, None
+    with open_view(place, asked.template, asked.tokenizer, root()) as view:
+        if split is None:
+            return view, view.rows([found.row], None, [])[0]
+        table = open_table(place.folder / split / DATA)
+        at = places_of(table, found.row["key"])[:1]
+        return view, view.rows([plain_row(table, at[0])], split, at)[0]
+
+
+def _print_heading(place: Any, what: str, view: View | None) -> None:
     from pipeline.show import visible
+    from pipeline.show_text import DIM
 
-    facts = [f"source {row['source']}", f"tags {', '.join(row['tags']) or 'none'}"]
-    facts += [f"epoch {', '.join(map(str, epochs or [row['epoch']]))}"] if "epoch" in row else []
-    facts += [f"answer {row['answer']}"] if "answer" in row else []
-    yield f"{_paint(visible(row['id']), _BOLD)}  {visible(' · '.join(facts))}"
-    for name in ("tools", "meta"):
-        if name in row:
-            yield from _indented(f"{name}: {json.dumps(row[name], ensure_ascii=False)}", 2)
-    for message in row["messages"]:
-        more = [f"{name} {message[name]}" for name in ("name", "tool_call_id", "weight") if name in message]
-        yield "  " + _paint(visible(" · ".join([message["role"], *more])), _COLOURS.get(message["role"], _BOLD))
-        if "reasoning_content" in message:
-            yield from _indented(f"(reasoning) {message['reasoning_content']}", 4)
-        if message.get("content"):
-            yield from _indented(message["content"], 4)
-        if "tool_calls" in message:
-            yield from _indented(f"(calls) {json.dumps(message['tool_calls'], ensure_ascii=False)}", 4)
+    pen = _pen()
+    facts = [str(place.folder), what, *([view.template, view.tokenizer or ""] if view is not None else [])]
+    print(pen.paint(visible(" · ".join(fact for fact in facts if fact)), DIM))
+    if view is not None:
+        print(pen.legend(view.tokenizer is not None, view.sequences is not None))
 
 
-def _refused_text(row: Mapping[str, Any]) -> Iterator[str]:
-    from pipeline.show import visible
+def _pen() -> Pen:
+    from pipeline.show_text import Pen
 
-    line = f", line {row['line']:,}" if row["line"] is not None else ""
-    where = f"{row['file']}{line}" if row["file"] is not None else ""
-    heading = _paint(visible(f"{row['source']}:{row['row']}"), _BOLD)
-    yield f"{heading}  {visible(' · '.join(part for part in (row['reason'], where) if part))}"
-    if row["detail"]:
-        yield f"  {visible(row['detail'])}"
-    yield f"  {visible(row['text'] or '')}"
-
-
-def _indented(text: str, spaces: int) -> Iterator[str]:
-    from pipeline.show import visible
-
-    for line in visible(text, keep="\n\t").split("\n"):
-        yield (" " * spaces + line).rstrip()
-
-
-def _paint(text: str, code: str) -> str:
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return f"\x1b[{code}m{text}\x1b[0m" if coloured else text
+    return Pen(sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")

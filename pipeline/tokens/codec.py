@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from pipeline.tokens.reference import Reference, Remote, Span
-from pipeline.tokens.tokenizer import TokenizerFile
+from pipeline.tokens.tokenizer import TokenizerFile, byte_letters
 
 # Where tokenizers differ: emoji joined by ZWJ and with VS16, combining characters, scripts, digits, runs of blanks.
 _PROBES = (
@@ -33,13 +33,6 @@ _SPACE = "▁".encode()  # how SentencePiece writes a space
 _FEW_BYTES = 64
 # So many rows are sent to the reference's own process; more are worth loading it here, where it has all cores.
 _FEW_ROWS = 2000
-
-
-def _byte_letters() -> list[str]:
-    """The letter that stands for each byte in a byte-level vocabulary (GPT-2's `bytes_to_unicode`)."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
 
 
 class Codec(AbstractContextManager["Codec"]):
@@ -115,7 +108,7 @@ class Codec(AbstractContextManager["Codec"]):
         model = self.file.content.model
         if model.type != "BPE" or model.byte_fallback or not isinstance(model.vocab, dict):
             return self.file.data
-        absent = [letter for letter in _byte_letters() if letter not in model.vocab]
+        absent = [letter for letter in byte_letters() if letter not in model.vocab]
         if not 0 < len(absent) < _FEW_BYTES:
             return self.file.data
         whole = msgspec.json.decode(self.file.data)

@@ -11,6 +11,7 @@ import msgspec
 
 from pipeline.tokens.codec import Codec
 from pipeline.tokens.encode import IGNORED
+from pipeline.tokens.tokenizer import byte_letters
 
 _BYTE = re.compile("<0x([0-9A-F]{2})>")  # a byte as a vocabulary with byte fallback names it
 
@@ -57,7 +58,7 @@ class Spelling:
         self._added = {token: str(own.content) for token, own in added.items()}
         self._special = {token for token, own in added.items() if own.special}
         byte_level = "ByteLevel" in _decoders(msgspec.json.decode(codec.file.data, type=_Decoder).decoder)
-        self._letters = _bytes_of_letters() if byte_level else None
+        self._letters = {letter: bytes([byte]) for byte, letter in enumerate(byte_letters())} if byte_level else None
 
     def tokens(self, ids: Sequence[int], labels: Sequence[int]) -> Tokens:
         """The tokens of one row or stretch, with their labels."""
@@ -86,14 +87,6 @@ def _decoders(decoder: dict[str, Any] | None) -> list[str]:
     if decoder is None:
         return []
     return [decoder["type"], *(name for inner in decoder.get("decoders", []) for name in _decoders(inner))]
-
-
-def _bytes_of_letters() -> dict[str, bytes]:
-    """The byte that each letter of a byte-level vocabulary stands for: its own code, or in order what has none."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    letters = {chr(byte): byte for byte in plain} | {chr(256 + k): byte for k, byte in enumerate(others)}
-    return {letter: bytes([byte]) for letter, byte in letters.items()}
 
 
 def _texts(tokens: Sequence[bytes]) -> Iterator[str]:

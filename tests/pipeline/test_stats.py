@@ -9,13 +9,15 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
+from pipeline.folder import DATA
+from pipeline.store import open_table
 
 SHAPE = "shape: columns, columns: {user: q, assistant: a}"
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two bundles: the sample data with repeats and without, then rows whose prompts have several answers."""
+def work(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Path) -> Path:
+    """The sample data with repeats, rows whose prompts have several answers, and samples as sequences of tokens."""
     folder = tmp_path_factory.mktemp("stats")
     one = [("one?", "1"), ("two?", "2"), ("two?", "zwei \x1b[31m\u202e"), ("two?", "2"), ("three?", "3")]
     other = [("one?", "uno"), ("two?", "2"), ("four?", "4")]
@@ -30,6 +32,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sources = [f"+sources.{name}={{path: {name}.jsonl, {SHAPE}}}" for name in ("one", "other")]
         weights = ["+mix.weights.one=1", "+mix.weights.other=1", "split=none", "mix.strategy=concat"]
         assert main(PROGRAM, ["build", "mix=custom", *sources, *weights, "out=several"]) == 0
+        tokens = [f"tokenizer={tiny_tokenizer}", "template=chatml", "tokens.on_long=drop"]
+        tokens += ["mix.unit=target_tokens", "mix.weights.cmath=5"]
+        assert main(PROGRAM, ["build", *tokens, "tokens.max_length=200", "out=tokens"]) == 0
+        assert main(PROGRAM, ["build", *tokens[:2], "tokens.max_length=100", "out=cut"]) == 0
     return folder
 
 
@@ -84,6 +90,59 @@ def test_lengths_turns_and_tags_are_those_of_the_rows(stats: Any, work: Path) ->
         assert by_split == {split: sum(tag in row["tags"] for row in some) for split, some in rows.items()}
 
 
+@pytest.mark.parametrize("bundle", ["tokens", "cut"])
+def test_tokens_are_those_of_the_sequences(stats: Any, work: Path, bundle: str) -> None:
+    (folder,) = (work / bundle / "tokens").glob("*/")
+    counts = stats(f"bundle={bundle}")["tokens"]
+    for name, split in counts["splits"].items():
+        sequences = open_table(folder / name / DATA).to_pylist()
+        assert split["sequences"] == len(sequences)
+        assert split["tokens"] == sum(len(sequence["input_ids"]) for sequence in sequences)
+        assert split["fill"] == pytest.approx(split["tokens"] / (len(sequences) * counts["max_length"]), abs=1e-6)
+        rows, parts = jsonl(work / bundle / ("train.jsonl" if name == "train" else "val.jsonl")), split["sources"]
+        for source, entry in parts.items():
+            targets = sum(
+                sum(label != -100 for label in labels)
+                for sequence in sequences
+                for row, labels in zip(sequence["rows"], stretches(sequence), strict=True)
+                if rows[row]["source"] == source
+            )
+            assert entry["target_tokens"] == targets
+            assert entry["target_share"] == pytest.approx(targets / split["target_tokens"])
+            assert entry["rows"] + sum(entry["dropped"].values()) == sum(row["source"] == source for row in rows)
+        for key in ("rows", "tokens", "target_tokens", "lost_tokens", "lost_target_tokens"):
+            assert sum(entry[key] for entry in parts.values()) == split[key]
+        for key in ("share", "target_share"):
+            assert sum(entry[key] for entry in parts.values()) == pytest.approx(1)
+
+
+def stretches(sequence: dict[str, Any]) -> list[list[int]]:
+    ends = [sum(sequence["seq_lengths"][: k + 1]) for k in range(len(sequence["seq_lengths"]))]
+    return [sequence["labels"][start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def test_asked_and_got_are_in_the_unit_of_the_mix(stats: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = stats("bundle=tokens")
+    train = counts["tokens"]["splits"]["train"]["sources"]
+    assert counts["mix"]["unit"] == "target_tokens"
+    for name, entry in counts["sources"].items():
+        assert entry["size"]["train"] == train[name]["target_tokens"]
+        assert entry["achieved_weight"] == pytest.approx(train[name]["target_share"])
+        assert abs(entry["achieved_weight"] - entry["requested_weight"]) < 0.02
+    assert main(PROGRAM, ["stats", "bundle=tokens"]) == 0
+    out = capsys.readouterr().out
+    assert "\nMix, in target tokens\n" in out
+    assert "(long rows: drop)" in out
+    assert "rows too_long" in out
+    assert f"{train['cmath']['tokens']:,}" in out
+
+
+def test_a_bundle_without_sequences_says_nothing_of_tokens(stats: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "tokens" not in stats("bundle=samples")
+    assert main(PROGRAM, ["stats", "bundle=samples"]) == 0
+    assert "oken" not in capsys.readouterr().out
+
+
 def test_prompts_with_several_answers_are_counted_once_and_shown(stats: Any) -> None:
     found = stats("bundle=several")["several_answers"]
     assert (found["prompts"], found["sources"]) == (2, {"one": 2, "other": 1})
@@ -107,7 +166,7 @@ def test_a_pool_is_counted_as_far_as_it_applies(stats: Any) -> None:
 
 
 def test_the_table_is_aligned_and_harmless(stats: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["bundle=samples"], ["bundle=several"], ["pool=tools"]):
+    for arguments in (["bundle=samples"], ["bundle=several"], ["bundle=tokens"], ["bundle=cut"], ["pool=tools"]):
         assert main(PROGRAM, ["stats", *arguments]) == 0
         text = capsys.readouterr().out
         assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in text.replace("\n", ""))
