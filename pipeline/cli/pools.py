@@ -10,8 +10,8 @@ Examples:
 Often used:
   make=true         read and normalize the sources of the mix, the first stage of a build: the
                     groups and settings of a build work with it only, and weights do not matter
-  prune=true        remove what is not the newest pool of its source. Bundles stay whole; a pool
-                    that is needed again is made again from the raw files
+  prune=true        remove what is not the newest pool of its source, and the texts and token ids
+                    kept beside the newest. Bundles stay whole; what is needed again is made again
   paths.pools=DIR   the folder with the pools
 
 The newest pool of a source, the one last made or used, has a star. The last line printed is the
@@ -139,14 +139,27 @@ def _cells(entry: _Entry) -> list[str]:
     ]
 
 
+def _prune_beside(pool: Path) -> int:
+    """Remove the texts and token ids of a pool; returns their bytes."""
+    freed = 0
+    for kept in sorted(path for name in ("texts", "ids") for path in (pool / name).glob("*")):
+        size = _size(kept)
+        shutil.rmtree(kept)
+        print(f"removed  {pool.parent.name}/{kept.parent.name}/{kept.name}  {size:,} bytes")
+        freed += size
+    return freed
+
+
 def _prune(pools: Path) -> None:
-    """Remove every pool that is not the newest of its source, and what killed processes left half-written."""
+    """Remove every pool that is not the newest of its source, what is kept beside the newest, and what killed
+    processes left half-written."""
     from pipeline.store import lock
 
     freed = 0
     for entry in list(_entries(pools)):
         folder = entry.folder
         if entry.newest or not _newest(folder.parent):
+            freed += _prune_beside(folder) if entry.newest else 0
             continue
         with lock(pools, folder):
             if _newest(folder.parent) == folder.name or not folder.is_dir():  # by another process, just now

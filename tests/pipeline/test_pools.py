@@ -133,3 +133,16 @@ def test_the_modules_of_the_verbs_import_nothing_slow() -> None:
     code = "import sys, pipeline.cli.pools, pipeline.cli.show, pipeline.cli.stats; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"polars", "pyarrow", "numpy", "hydra"} & set(done.stdout.split())
+
+
+def test_prune_takes_texts_away_and_the_next_build_makes_them_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    places = [f"paths.pools={tmp_path / 'pools'}", f"paths.bundles={tmp_path / 'bundles'}"]
+    assert main(PROGRAM, ["build", "mix=balanced", *places]) == 0
+    (texts,) = (tmp_path / "pools" / "cmath").glob("*/texts/*/data-*.arrow")
+    before = texts.read_bytes()
+    assert main(PROGRAM, ["pools", "prune=true", places[0]]) == 0
+    assert not texts.exists()
+    assert main(PROGRAM, ["build", "mix=balanced", *places]) == 0
+    assert texts.read_bytes() == before
