@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from pipeline.manifest import Bundle
 from pipeline.mix.checks import starved, uneven_use, wrong_quotas
 from pipeline.pool import read_quarantine
 from pipeline.reread import Reread, reread
+from pipeline.spans import wrong_spans
 from pipeline.store import damaged_file
+from pipeline.verify_tokens import wrong_tokens
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,24 @@ def verify(bundle: Bundle) -> Iterator[Check]:
     yield Check("schema", "both splits have the columns of a bundle", faults)
     if faults:
         return
-    train, validation = splits["train"], splits["validation"]
+    yield from _rows(manifest, splits)
+    yield from _mix(bundle, splits["train"].frame, splits["validation"].frame)
+    if "template" in manifest:
+        yield Check(
+            "spans",
+            "targets are ranges of the text, in order and apart; repeats of a row have the same",
+            [fault for name in splits for fault in wrong_spans(bundle.folder, name)],
+        )
+    if "tokens" in manifest or (bundle.folder / "tokens").exists():
+        yield Check(
+            "tokens",
+            "sequences have the rows, tokens and labels that their manifest says",
+            wrong_tokens(bundle.folder, manifest, {name: split.frame["source"] for name, split in splits.items()}),
+        )
+
+
+def _rows(manifest: dict[str, Any], splits: Mapping[str, Reread]) -> Iterator[Check]:
+    """What the rows of each split must be by themselves."""
     yield Check(
         "rows",
         "both splits have as many rows as the manifest says",
@@ -58,9 +77,15 @@ def verify(bundle: Bundle) -> Iterator[Check]:
         _unequal({name: split.digest for name, split in splits.items()}, manifest["digest"]),
     )
     yield Check(
-        "keys", "each row's keys are the hashes of its messages and tools", train.wrong_keys + validation.wrong_keys
+        "keys",
+        "each row's keys are the hashes of its messages and tools",
+        [fault for split in splits.values() for fault in split.wrong_keys],
     )
-    yield Check("normalized", "text is clean and roles are in order", train.wrong_rows + validation.wrong_rows)
+    yield Check(
+        "normalized",
+        "text is clean and roles are in order",
+        [fault for split in splits.values() for fault in split.wrong_rows],
+    )
     yield Check(
         "jsonl",
         "JSONL holds the same rows in the same order as Arrow",
@@ -70,21 +95,24 @@ def verify(bundle: Bundle) -> Iterator[Check]:
             if split.jsonl != manifest["files"][JSONL[name]]["xxh3_128"]
         ],
     )
-    yield Check("no_leakage", "no prompt stands on both sides", _leaks(train.frame, validation.frame))
-    yield Check(
-        "validation_once", "no validation row is repeated, neither there nor in train", _repeats(validation.frame)
-    )
+
+
+def _mix(bundle: Bundle, train: pl.DataFrame, validation: pl.DataFrame) -> Iterator[Check]:
+    """What the splits must be to each other, to the sources and to the weights."""
+    manifest = bundle.manifest
+    yield Check("no_leakage", "no prompt stands on both sides", _leaks(train, validation))
+    yield Check("validation_once", "no validation row is repeated, neither there nor in train", _repeats(validation))
     yield Check(
         "repeats",
         "the repeats of a row are numbered 0, 1, 2 …, and even out within a source",
-        uneven_use(train.frame, manifest),
+        uneven_use(train, manifest),
     )
     yield Check(
         "sums", "raw rows = quarantined + duplicates + unique; unique = validation + available", _sums(manifest)
     )
     yield Check("quarantine", "quarantine.jsonl lists exactly the rows counted as quarantined", _quarantine(bundle))
-    yield Check("quotas", "each source has its quota, exact by largest remainder", wrong_quotas(train.frame, manifest))
-    yield Check("prefixes", "every stretch from the start holds the mix", starved(train.frame, manifest))
+    yield Check("quotas", "each source has its quota, exact by largest remainder", wrong_quotas(train, manifest))
+    yield Check("prefixes", "every stretch from the start holds the mix", starved(train, manifest))
 
 
 def _files(bundle: Bundle) -> list[str]:

@@ -16,7 +16,7 @@ from pipeline.cli.front import main
 from pipeline.folder import DATA
 from pipeline.keys import ContentDigest
 from pipeline.manifest import open_bundle
-from pipeline.schema import BUNDLE, POOL, with_features
+from pipeline.schema import BUNDLE, POOL, RENDERED, SEQUENCES, bundle_schema, with_features
 from pipeline.store import file_digest
 from pipeline.verify import verify
 
@@ -52,10 +52,9 @@ def edit_rows(bundle: Path, split: str, edit: Callable[[list[Row]], list[Row]], 
     """Change rows as a careful forger would: the files, their digests and the content digest all follow."""
     path = bundle / split / DATA
     rows = edit(pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist())
-    plain = POOL.append(BUNDLE.field("epoch"))  # pyarrow cannot make JSON-typed columns from objects
-    table = (
-        pa.Table.from_pylist(rows, schema=plain).cast(BUNDLE).replace_schema_metadata(with_features(BUNDLE).metadata)
-    )
+    plain = pa.schema([*POOL, BUNDLE.field("epoch"), *RENDERED])  # pyarrow cannot make JSON-typed columns from objects
+    schema = with_features(bundle_schema(rendered=True))
+    table = pa.Table.from_pylist(rows, schema=plain).cast(schema)
     with pa.ipc.new_stream(str(path), table.schema) as writer:
         writer.write_table(table)
     lines = bundle / {"train": "train.jsonl", "validation": "val.jsonl"}[split]
@@ -192,6 +191,174 @@ def test_a_quota_off_its_weight_is_found(bundle: Path) -> None:
 def test_a_stretch_starved_of_a_source_is_found(bundle: Path) -> None:
     edit_rows(bundle, "train", lambda rows: sorted(rows, key=lambda row: row["source"]))
     assert "prefixes" in broken(bundle)
+
+
+def spans(*pairs: tuple[int, int]) -> list[dict[str, int]]:
+    return [{"start": start, "end": end} for start, end in pairs]
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"text": "abc", "targets": spans((0, 4))}, "a target is empty or not inside the text"),
+        ({"text": "abc", "targets": spans((-1, 2))}, "a target is empty or not inside the text"),
+        ({"text": "abc", "targets": spans((2, 2))}, "a target is empty or not inside the text"),
+        ({"text": "🙂🙂🙂", "targets": spans((0, 1), (1, 3))}, "its targets are out of order, or touch"),
+        ({"text": "abcd", "targets": spans((2, 4), (0, 1))}, "its targets are out of order, or touch"),
+        ({"text": None, "targets": spans((0, 1))}, "it has targets, but no text"),
+        ({"text": "", "targets": []}, "its text is empty"),
+        ({"text": "abc", "targets": None}, "its targets are null"),
+        ({"text": "another text", "targets": spans((0, 3))}, "its repeats have other texts or targets"),
+    ],
+)
+def test_wrong_targets_are_found(bundle: Path, values: Row, fault: str) -> None:
+    def change(rows: list[Row]) -> list[Row]:
+        ids = [row["id"] for row in rows]
+        twice = next(k for k, row in enumerate(rows) if ids.count(row["id"]) > 1)
+        return [row | values if k == twice else row for k, row in enumerate(rows)]
+
+    edit_rows(bundle, "train", change)
+    (check,) = (check for check in verify(open_bundle(str(bundle), bundle.parent)) if check.faults)
+    assert check.name == "spans"
+    assert any(line.endswith(fault) for line in check.faults)
+
+
+def test_a_bundle_without_texts_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(PROGRAM, ["build", "mix=balanced", "template=none", "out=bundle"]) == 0
+    assert broken(tmp_path / "bundle") == set()
+    edit_manifest(tmp_path / "bundle", lambda manifest: manifest.update(template={"name": "x", "key": "y"}))
+    assert broken(tmp_path / "bundle") == {"spans"}
+
+
+@pytest.fixture(scope="module")
+def whole_with_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with repeats and sequences of a tokenizer that knows single bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("tokens")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: k for k, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    places = [f"paths.pools={folder / 'pools'}", f"paths.bundles={folder / 'bundles'}", f"out={folder / 'bundle'}"]
+    mix = ["mix=balanced", "mix.weights={cmath: 2, mawps: 1}", "mix.total_rows=500"]
+    tokens = [f"tokenizer={folder / 'tokenizer.json'}", "tokens.max_length=300", "tokens.on_long=split"]
+    assert main(PROGRAM, ["build", *mix, *tokens, *places]) == 0
+    return folder / "bundle"
+
+
+@pytest.fixture
+def with_tokens(whole_with_tokens: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole_with_tokens, tmp_path / "bundle"))
+
+
+def edit_sequences(bundle: Path, edit: Callable[[list[Row]], Any]) -> None:
+    """Change the training sequences in place; the digests in their manifest follow."""
+    (folder,) = (bundle / "tokens").iterdir()
+    path = folder / "train" / DATA
+    rows = pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist()
+    edit(rows)
+    with pa.ipc.new_stream(str(path), SEQUENCES) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=SEQUENCES))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["files"][f"train/{DATA}"] = {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def token_faults(bundle: Path) -> list[str]:
+    faulty = {check.name: check.faults for check in verify(open_bundle(str(bundle), bundle.parent)) if check.faults}
+    assert set(faulty) <= {"tokens"}
+    return faulty.get("tokens", [])
+
+
+def test_sequences_written_again_unchanged_are_sound(with_tokens: Path) -> None:
+    assert token_faults(with_tokens) == []
+    edit_sequences(with_tokens, lambda rows: None)
+    assert token_faults(with_tokens) == []
+
+
+def another_label(rows: list[Row]) -> None:
+    rows[3]["labels"][-1] = rows[3]["input_ids"][-1] + 1
+
+
+def first_label(rows: list[Row]) -> None:
+    rows[3]["labels"][0] = rows[3]["input_ids"][0]
+
+
+def fewer_labels(rows: list[Row]) -> None:
+    rows[3]["labels"] = rows[3]["labels"][:-1]
+
+
+def untrained(rows: list[Row]) -> None:
+    rows[3]["labels"] = [-100] * len(rows[3]["labels"])
+
+
+def shorter(rows: list[Row]) -> None:
+    rows[3]["seq_lengths"][0] -= 1
+
+
+def moved(rows: list[Row]) -> None:
+    row = next(row for row in rows if len(row["seq_lengths"]) > 1)
+    row["seq_lengths"][:2] = [sum(row["seq_lengths"][:2]) - 1, 1]
+
+
+def twice(rows: list[Row]) -> None:
+    rows[3]["rows"][0], rows[3]["starts"][0] = rows[4]["rows"][0], rows[4]["starts"][0]
+
+
+def outside(rows: list[Row]) -> None:
+    rows[3]["rows"][0] = 500
+
+
+def longer(rows: list[Row]) -> None:
+    for name in rows[3]:
+        rows[3][name] += rows[4][name]
+    del rows[4]
+
+
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        (another_label, "labels that are neither the id nor -100 (sequence 3 and 0 more)"),
+        (first_label, "the first token of a row's stretch is trained on (sequence 3 and 0 more)"),
+        (fewer_labels, "not as many labels as ids (sequence 3 and 0 more)"),
+        (untrained, "a stretch without a token that is trained on (sequence 3 and 0 more)"),
+        (shorter, "seq_lengths do not sum to the sequence (sequence 3 and 0 more)"),
+        (moved, "a stretch without a token that is trained on"),
+        (twice, "1 stretches of a row come twice, the first of row"),
+        (outside, "1 stretches are of no row or start of the split, the first of row 500"),
+        (longer, "longer than 300 tokens (sequence 3 and 0 more)"),
+        (lambda rows: rows.pop(), "rows 4"),
+        (lambda rows: rows.pop(), "fill 0."),
+        (lambda rows: rows.pop(), "cmath: tokens "),
+        (lambda rows: rows.pop(), "target_tokens "),
+        (lambda rows: rows[0].update(labels=None), "there are nulls in it"),
+    ],
+)
+def test_wrong_sequences_are_found(with_tokens: Path, edit: Callable[[list[Row]], Any], fault: str) -> None:
+    edit_sequences(with_tokens, edit)
+    assert any(f"/train: {fault}" in line for line in token_faults(with_tokens))
+
+
+def test_a_flipped_byte_in_a_token_file_is_named(with_tokens: Path) -> None:
+    (path,) = (with_tokens / "tokens").glob(f"*/train/{DATA}")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    key = path.parents[1].name
+    assert token_faults(with_tokens) == [f"tokens/{key}/train/{DATA} has other bytes than when it was written"]
+
+
+def test_missing_tokens_and_files_too_many_are_named(with_tokens: Path) -> None:
+    (folder,) = (with_tokens / "tokens").iterdir()
+    (folder / "more.txt").write_text("")
+    assert token_faults(with_tokens) == [f"tokens/{folder.name}/more.txt is not in its manifest"]
+    (folder / "manifest.json").write_text("{}")
+    assert token_faults(with_tokens) == [f"tokens/{folder.name}/manifest.json is not of format 'poolmix tokens 1'"]
+    shutil.rmtree(folder)
+    assert token_faults(with_tokens) == [f"tokens/{folder.name} is missing"]
 
 
 @pytest.mark.parametrize("count", ["raw_rows", "unique", "available"])
