@@ -44,10 +44,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.front import Job
 
 if TYPE_CHECKING:
-    from pipeline.provenance import Found
-    from pipeline.show_settings import Asked
-    from pipeline.show_text import Pen
-    from pipeline.show_tokens import Shown, View
+    from pipeline.show.provenance import Found
+    from pipeline.show.settings import Asked
+    from pipeline.show.text import Pen
+    from pipeline.show.tokens import Shown, View
 
 
 def run(config: dict[str, Any], _job: Job) -> None:
@@ -55,8 +55,8 @@ def run(config: dict[str, Any], _job: Job) -> None:
     from pipeline.manifest import open_bundle
     from pipeline.pool import open_pool
     from pipeline.settings import bundle_setting
-    from pipeline.show import refuse_both, require_source
-    from pipeline.show_settings import read_asked
+    from pipeline.show.rows import refuse_both, require_source
+    from pipeline.show.settings import read_asked
 
     asked = read_asked(config)
     if asked.pool is not None:
@@ -78,9 +78,9 @@ def run(config: dict[str, Any], _job: Job) -> None:
 def _print_rows(place: Any, asked: Asked) -> None:
     from pipeline.cli import root
     from pipeline.folder import DATA
-    from pipeline.show import first_places, json_line, plain_row
-    from pipeline.show_text import row_lines
-    from pipeline.show_tokens import open_view, row_data
+    from pipeline.show.rows import first_places, json_line, plain_row
+    from pipeline.show.text import row_lines
+    from pipeline.show.tokens import open_view, row_data
     from pipeline.store import open_table
 
     split = "pool" if asked.pool is not None else asked.rows or "train"
@@ -100,9 +100,9 @@ def _print_rows(place: Any, asked: Asked) -> None:
 
 def _print_packed(place: Any, asked: Asked) -> None:
     from pipeline.cli import root
-    from pipeline.show import json_line
-    from pipeline.show_text import packed_lines
-    from pipeline.show_tokens import open_view, packed_data
+    from pipeline.show.rows import json_line
+    from pipeline.show.text import packed_lines
+    from pipeline.show.tokens import open_view, packed_data
     from pipeline.tokens.written import built_with
 
     split = asked.rows or "train"
@@ -117,8 +117,8 @@ def _print_packed(place: Any, asked: Asked) -> None:
 
 def _print_refused(folder: Path, asked: Asked) -> None:
     from pipeline.pool import read_quarantine
-    from pipeline.show import json_line, refused_rows
-    from pipeline.show_text import DIM, refused_lines
+    from pipeline.show.rows import json_line, refused_rows
+    from pipeline.show.text import DIM, refused_lines
 
     refused = read_quarantine(folder)
     rows = refused_rows(refused, asked.n, asked.sources, asked.reason)
@@ -131,10 +131,10 @@ def _print_refused(folder: Path, asked: Asked) -> None:
 def _print_found(place: Any, id: str, asked: Asked) -> None:
     from pipeline.cli import root
     from pipeline.pool import Pool
-    from pipeline.provenance import find_in_bundle, find_in_pool
-    from pipeline.show import json_line, visible
-    from pipeline.show_text import DIM, found_lines, indented, refused_lines
-    from pipeline.show_tokens import row_data
+    from pipeline.show.provenance import find_in_bundle, find_in_pool
+    from pipeline.show.rows import json_line, visible
+    from pipeline.show.text import DIM, found_lines, indented, refused_lines
+    from pipeline.show.tokens import row_data
 
     found = find_in_pool(place, id) if isinstance(place, Pool) else find_in_bundle(place, asked.pools, id, root())
     view, shown = _found_view(place, found, asked)
@@ -157,8 +157,8 @@ def _found_view(place: Any, found: Found, asked: Asked) -> tuple[View | None, Sh
     """The row that was found as it is trained on; None where the bundle has no texts and none are asked for."""
     from pipeline.cli import root
     from pipeline.folder import DATA
-    from pipeline.show import places_of, plain_row
-    from pipeline.show_tokens import open_view
+    from pipeline.show.rows import places_of, plain_row
+    from pipeline.show.tokens import open_view
     from pipeline.store import open_table
 
     split = found.place if found.place in ("train", "validation") else None
@@ -173,8 +173,8 @@ def _found_view(place: Any, found: Found, asked: Asked) -> tuple[View | None, Sh
 
 
 def _print_heading(place: Any, what: str, view: View | None) -> None:
-    from pipeline.show import visible
-    from pipeline.show_text import DIM
+    from pipeline.show.rows import visible
+    from pipeline.show.text import DIM
 
     pen = _pen()
     facts = [str(place.folder), what, *([view.template, view.tokenizer or ""] if view is not None else [])]
@@ -184,6 +184,6 @@ def _print_heading(place: Any, what: str, view: View | None) -> None:
 
 
 def _pen() -> Pen:
-    from pipeline.show_text import Pen
+    from pipeline.show.text import Pen
 
     return Pen(sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")

@@ -31,9 +31,9 @@ def run(config: dict[str, Any], _job: Job) -> None:
     from pipeline.manifest import open_bundle
     from pipeline.pool import open_pool
     from pipeline.settings import Settings, bundle_setting, is_text, read_paths, whole_setting
-    from pipeline.show import json_line, refuse_both
-    from pipeline.stats import bundle_statistics, pool_statistics
-    from pipeline.stats_text import statistics_lines
+    from pipeline.show.rows import json_line, refuse_both
+    from pipeline.stats.counts import bundle_statistics, pool_statistics
+    from pipeline.stats.text import statistics_lines
 
     errors: list[PoolmixError] = []
     top = Settings(config, "", errors)

@@ -26,7 +26,7 @@ from pipeline.cli.front import Job
 if TYPE_CHECKING:
     from pipeline.input_settings import InputSettings
     from pipeline.manifest import Bundle
-    from pipeline.verify import Check
+    from pipeline.verify.checks import Check
 
 _SHOWN = 5
 
@@ -71,15 +71,15 @@ def _inputs(config: dict[str, Any], bundle: Bundle) -> InputSettings | None:
 
 def _checks(bundle: Bundle, settings: InputSettings | None) -> Iterator[Check]:
     """The bundle's own promises, and then, if its rows can be read, those of the template."""
-    from pipeline.verify import verify
+    from pipeline.verify.checks import verify
 
     broken: set[str] = set()
     for check in verify(bundle):
         broken |= {check.name} if check.faults else set()
         yield check
     if settings is not None and not broken & {"files", "schema"}:
-        from pipeline.parity import parity
         from pipeline.report import progress
+        from pipeline.verify.parity import parity
 
         with progress("render") as advance:
             yield from parity(bundle, settings, advance)

@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool
-from pipeline.show import visible
+from pipeline.show.rows import visible
 from pipeline.store import open_table
 from pipeline.tokens.dataset import FORMAT
 

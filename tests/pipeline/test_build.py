@@ -386,7 +386,7 @@ HEAVY = "[m for m in ('torch', 'datasets', 'transformers', 'pandas') if m in sys
     "code",
     [
         f"import sys, pipeline.__main__; print({HEAVY} + sorted({{'polars', 'hydra'}} & {{*sys.modules}}))",
-        f"import sys, pipeline.build, pipeline.verify; print({HEAVY})",
+        f"import sys, pipeline.build, pipeline.verify.checks; print({HEAVY})",
         "import sys; from pipeline.__main__ import PROGRAM, main; main(PROGRAM, ['build', 'mix=balanced']); "
         f"main(PROGRAM, ['build', 'mix=natural']); print({HEAVY})",
     ],

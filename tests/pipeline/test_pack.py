@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 from pipeline.pack import Packing, fill_rate, pack, position_ids
 
 Input = tuple[list[int], int]
+
+TEMPLATE = 36
 
 
 @st.composite
@@ -25,6 +28,12 @@ def sequences(packing: Packing) -> list[list[int]]:
 
 def packed(lengths: list[int], size: int) -> Packing:
     return pack(np.array(lengths, np.int64), size)
+
+
+def with_template(rows: int) -> npt.NDArray[np.int64]:
+    """Lengths of short chats: all rows have the tokens of the template, so none is very short."""
+    lengths = np.random.default_rng(0).lognormal(np.log(100), 0.8, rows).astype(np.int64)
+    return np.clip(lengths, 1, 1_024 - TEMPLATE) + TEMPLATE
 
 
 def row_by_row(lengths: list[int], size: int) -> list[list[int]]:
@@ -45,15 +54,41 @@ def row_by_row(lengths: list[int], size: int) -> list[list[int]]:
 
 @given(inputs())
 @settings(deadline=None, max_examples=300)
-def test_packing_is_best_fit_decreasing(given: Input) -> None:
-    assert sequences(packed(*given)) == row_by_row(*given)
+def test_there_are_never_more_sequences_than_with_best_fit_decreasing(given: Input) -> None:
+    assert len(packed(*given)) <= len(row_by_row(*given))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_packing_is_best_fit_decreasing_of_a_few_thousand_rows(seed: int) -> None:
+def test_a_few_thousand_rows_need_no_more_sequences_than_with_best_fit_decreasing(seed: int) -> None:
     random = np.random.default_rng(seed)
     lengths = np.clip(random.lognormal(np.log(100), 1, 2_000).astype(int), 1, 1_024)
-    assert sequences(pack(lengths, 1_024)) == row_by_row(lengths.tolist(), 1_024)
+    assert len(pack(lengths, 1_024)) <= len(row_by_row(lengths.tolist(), 1_024))
+
+
+def test_rows_of_lengths_that_fill_no_sequence_alone_are_mixed_until_they_do() -> None:
+    lengths = [63, 62, 61, 59, 58, 57] * 600
+    best_fit = row_by_row(lengths, 1_024)
+    packing = packed(lengths, 1_024)
+    assert len(packing) < len(best_fit)
+    assert fill_rate(np.array(lengths), packing, 1_024) > 0.99
+    assert sum(lengths) / (len(best_fit) * 1_024) < 0.97
+
+
+def test_rows_with_a_template_of_constant_length_leave_hardly_any_padding() -> None:
+    lengths = with_template(50_000)
+    assert fill_rate(lengths, pack(lengths, 1_024), 1_024) > 0.999
+
+
+def test_long_sequences_of_rows_of_thousands_of_lengths_leave_hardly_any_padding() -> None:
+    lengths = np.random.default_rng(0).integers(4_000, 12_000, 20_000)
+    assert fill_rate(lengths, pack(lengths, 32_768), 32_768) > 0.99
+
+
+@given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 500))
+@settings(deadline=None)
+def test_equal_rows_take_as_many_sequences_as_hold_them(size: int, length: int, count: int) -> None:
+    length = min(length, size)
+    assert len(packed([length] * count, size)) == -(-count // (size // length))
 
 
 @given(inputs())
@@ -90,7 +125,7 @@ def test_rows_stand_by_length_and_sequences_by_their_opener(given: Input) -> Non
 def test_a_hundred_thousand_rows_leave_hardly_any_padding_and_pack_the_same_again() -> None:
     lengths = np.clip(np.random.default_rng(0).lognormal(np.log(100), 0.8, 100_000).astype(int), 1, 1_024)
     packing = pack(lengths, 1_024)
-    assert fill_rate(lengths, packing, 1_024) > 0.999
+    assert fill_rate(lengths, packing, 1_024) > 0.9998
     assert np.array_equal(np.sort(packing.order), np.arange(len(lengths)))
     assert np.add.reduceat(lengths[packing.order], packing.bounds[:-1]).max() <= 1_024
     again = pack(lengths.astype(np.uint32), 1_024)
@@ -98,8 +133,9 @@ def test_a_hundred_thousand_rows_leave_hardly_any_padding_and_pack_the_same_agai
     assert np.array_equal(again.bounds, packing.bounds)
 
 
-def test_training_does_not_go_from_long_rows_to_short_ones() -> None:
-    lengths = np.clip(np.random.default_rng(0).lognormal(np.log(100), 0.8, 50_000).astype(int), 1, 1_024)
+@pytest.mark.parametrize("template", [False, True])
+def test_training_does_not_go_from_long_rows_to_short_ones(template: bool) -> None:
+    lengths = with_template(50_000) if template else with_template(50_000) - TEMPLATE
     packing = pack(lengths, 1_024)
     openers = lengths[packing.order[packing.bounds[:-1]]]
     tenths = [tenth.mean() for tenth in np.array_split(openers, 10)]

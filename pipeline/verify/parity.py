@@ -14,7 +14,6 @@ from pipeline.folder import DATA
 from pipeline.input_settings import InputSettings
 from pipeline.inputs import tools
 from pipeline.manifest import Bundle
-from pipeline.parity_rows import MISFIT, Faults, Row, Voices, read_rows, replaced
 from pipeline.places import batches
 from pipeline.render.blocks import begin_of_last, first_difference, part_at, wrong_blocks
 from pipeline.render.loss import KINDS
@@ -23,7 +22,8 @@ from pipeline.store import open_table
 from pipeline.tokens.codec import Codec
 from pipeline.tokens.encode import encode
 from pipeline.tokens.of_bundle import renderer_of
-from pipeline.verify import Check
+from pipeline.verify.checks import Check
+from pipeline.verify.parity_rows import MISFIT, Faults, Row, Voices, read_rows, replaced
 
 _BATCH_ROWS = 1 << 10
 _COLUMNS = ("id", "source", "messages", "tools", "meta", "epoch", "text", "targets")

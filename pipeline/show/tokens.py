@@ -18,7 +18,7 @@ from pipeline.manifest import Bundle
 from pipeline.pool import Pool
 from pipeline.render.render import Rendering, render
 from pipeline.schema import RENDERED
-from pipeline.show import one_row
+from pipeline.show.rows import one_row
 from pipeline.store import open_table
 from pipeline.tokens.encode import encode
 from pipeline.tokens.view import Spelling, Tokens

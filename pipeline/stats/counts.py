@@ -11,8 +11,8 @@ import pyarrow as pa
 from pipeline.dedup.exact import prompts_with_several_answers
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
-from pipeline.measures import measured
 from pipeline.pool import Pool
+from pipeline.stats.measures import measured
 from pipeline.store import open_table
 
 _BEGINNING = 100  # characters

@@ -13,10 +13,10 @@ from pipeline.errors import SchemaError, StoreError
 from pipeline.manifest import Bundle
 from pipeline.mix.checks import starved, uneven_use, wrong_quotas
 from pipeline.pool import read_quarantine
-from pipeline.reread import Reread, reread
-from pipeline.spans import wrong_spans
 from pipeline.store import damaged_file
-from pipeline.verify_tokens import wrong_tokens
+from pipeline.verify.reread import Reread, reread
+from pipeline.verify.spans import wrong_spans
+from pipeline.verify.tokens import wrong_tokens
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.show import visible
-from pipeline.show_text import Pen, text_lines, token_lines
+from pipeline.show.rows import visible
+from pipeline.show.text import Pen, text_lines, token_lines
 from pipeline.tokens.view import Tokens
 
 SIGNS = st.characters(exclude_categories=["Cs", "Mn", "Me", "Cf"], exclude_characters="\\⟦⟧⟪⟫¦")

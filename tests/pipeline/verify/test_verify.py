@@ -18,7 +18,7 @@ from pipeline.keys import ContentDigest
 from pipeline.manifest import open_bundle
 from pipeline.schema import BUNDLE, POOL, RENDERED, SEQUENCES, bundle_schema, with_features
 from pipeline.store import file_digest
-from pipeline.verify import verify
+from pipeline.verify.checks import verify
 
 Row = dict[str, Any]
 

@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError, PoolmixError
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool, read_quarantine
-from pipeline.show import plain_row, require_source, visible
+from pipeline.show.rows import plain_row, require_source, visible
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files, read_literal
 from pipeline.sources.settings import read_sources

@@ -12,7 +12,7 @@ import pytest
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
 from pipeline.folder import DATA
-from pipeline.show import visible
+from pipeline.show.rows import visible
 from pipeline.store import open_table
 
 TALKS = [

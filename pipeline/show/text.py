@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report import columns_wide
-from pipeline.show import code, visible
-from pipeline.show_tokens import Packed, Shown
+from pipeline.show.rows import code, visible
+from pipeline.show.tokens import Packed, Shown
 from pipeline.tokens.view import Tokens
 
 BOLD, DIM = "1", "2"

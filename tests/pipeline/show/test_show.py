@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
-from pipeline.show import json_line, visible
+from pipeline.show.rows import json_line, visible
 
 SHAPE = "shape: columns, columns: {user: q, assistant: a}"
 ONE = [
