@@ -17,7 +17,7 @@ from pipeline.cli.front import main
 from pipeline.folder import DATA
 from pipeline.store import file_digest
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "conf" / "template"
+TEMPLATES = Path(__file__).resolve().parents[3] / "conf" / "template"
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
 
