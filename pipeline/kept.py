@@ -50,6 +50,8 @@ def _whole(folder: Path, format: str, made: bool) -> Kept | None:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(manifest, dict) or manifest.get("format") != format or damaged_file(folder, manifest["files"]):
+    if not isinstance(manifest, dict) or manifest.get("format") != format or "files" not in manifest:
+        return None
+    if damaged_file(folder, manifest["files"]):
         return None
     return Kept(folder, manifest, made)

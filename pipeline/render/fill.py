@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from pipeline.render.follow import META
 from pipeline.render.loss import Loss
 
 # What Python's `str.strip()` takes away; Polars' own idea of whitespace differs in four characters.
 _WHITESPACE = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
-META = ("instruction", "input")  # the fields of `meta` that a template may use
 FIELDS = ("content", "reasoning_content", "name", "tool_call_id")
 
 
@@ -28,6 +29,16 @@ class Conversations:
     turns: pl.DataFrame
     offsets: np.ndarray
     rows: pl.DataFrame
+
+    @cached_property
+    def meta(self) -> pl.DataFrame:
+        """META of each row; `kind`: ~ where there is no `meta`, null where one of its values is not text."""
+        found = [json.loads(meta) if meta is not None else None for meta in self.rows["meta"]]
+        values = {name: [None if meta is None else meta.get(name) for meta in found] for name in META}
+        text = [all(isinstance(value, str | None) for value in pair) for pair in zip(*values.values(), strict=True)]
+        kinds = ["~" if meta is None else "" if good else None for meta, good in zip(found, text, strict=True)]
+        columns = {name: [value if isinstance(value, str) else None for value in own] for name, own in values.items()}
+        return pl.DataFrame({**columns, "kind": kinds}, schema=dict.fromkeys((*META, "kind"), pl.String))
 
     def plain(self, at: Sequence[int]) -> list[dict[str, Any]]:
         """Rows as the template gets them: no nulls, tools and tool calls as objects."""
@@ -67,7 +78,7 @@ def forms(batch: Conversations, reads_meta: bool) -> pl.Series:
     """The form of each row as text; null where the row has tools or calls, whose JSON only the template can write.
 
     For each turn its role, a sign for each of FIELDS (- null, 0 empty, 1 text), and x where it is not trained on;
-    then, if the template reads `meta`, a sign for each of META.
+    then, if the template reads `meta`, a sign for each of META (~ where there is no `meta`; null where it is not text).
     """
     signs = [_sign(name) if batch.turns[name].null_count() < len(batch.turns) else pl.lit("-") for name in FIELDS]
     untrained = pl.when(pl.col("weight") <= 0).then(pl.lit("x")).otherwise(pl.lit(""))
@@ -80,19 +91,14 @@ def forms(batch: Conversations, reads_meta: bool) -> pl.Series:
         calling = np.bincount(lists["row"].to_numpy(), weights=calls.is_not_null().to_numpy(), minlength=len(bare)) > 0
         bare = bare & ~pl.Series(calling)
     if reads_meta:
-        joined = joined + _meta(batch.rows).select(pl.concat_str(_sign(name) for name in META).alias("meta"))["meta"]
+        signs = [pl.when(pl.col("kind") == "~").then(pl.lit("~")).otherwise(_sign(name)) for name in META]
+        joined = joined + batch.meta.select(pl.concat_str("kind", *signs).alias("meta"))["meta"]
     return pl.select(pl.when(bare).then(joined).alias("form"))["form"]
 
 
 def _sign(name: str) -> pl.Expr:
     column = pl.col(name)
     return pl.when(column.is_null()).then(pl.lit("-")).when(column == "").then(pl.lit("0")).otherwise(pl.lit("1"))
-
-
-def _meta(rows: pl.DataFrame) -> pl.DataFrame:
-    """META of each row, null where it is not text."""
-    shape = pl.Struct(dict.fromkeys(META, pl.String))
-    return rows.select(pl.col("meta").str.json_decode(shape).struct.unnest())
 
 
 def form_fields(form: str) -> tuple[list[dict[str, Any]], dict[str, Any] | None, list[float | None]]:
@@ -108,7 +114,8 @@ def form_fields(form: str) -> tuple[list[dict[str, Any]], dict[str, Any] | None,
         messages.append({"role": role} | fields)
         if role == "assistant":
             weights.append(0.0 if turn.endswith("x") else None)
-    given = {name: value[sign] for name, sign in zip(META, meta, strict=True) if sign != "-"} if meta else None
+    there = meta and "~" not in meta
+    given = {name: value[sign] for name, sign in zip(META, meta, strict=True) if sign != "-"} if there else None
     return messages, given, weights
 
 
@@ -151,17 +158,16 @@ def fill(
     for k, (start, end) in enumerate(ranges):
         targets[:, k, 0], targets[:, k, 1] = starts[start], starts[end]
     pieces = [pl.lit(part) if isinstance(part, str) else pl.col(f"slot{part}") for part in outline["parts"]]
-    frame = pl.DataFrame([column.alias(f"slot{k}") for k, column in enumerate(columns)], height=len(kept))
-    text = frame.select(pl.concat_str(pieces).alias("text"))["text"] if len(kept) else pl.Series("text", [], pl.String)
-    if len(text) == 1 and len(kept) > 1:  # no slots at all
-        text = pl.Series("text", [text[0]] * len(kept))
+    nothing = pl.Series("nothing", [""] * len(kept), pl.String)  # there may be neither slots nor parts
+    frame = pl.DataFrame([nothing, *(column.alias(f"slot{k}") for k, column in enumerate(columns))])
+    text = frame.select(pl.concat_str("nothing", *pieces).alias("text"))["text"]
     return Filled(kept, text, targets, exceptions)
 
 
 def _column(batch: Conversations, at: np.ndarray, message: int, field: str) -> pl.Series:
     if message >= 0:
         return batch.turns[field].gather(batch.offsets[at] + message)
-    return _meta(batch.rows[at])[field]
+    return batch.meta[field].gather(at)
 
 
 def _strip(column: pl.Series, strip: str, characters: str | None) -> pl.Series:

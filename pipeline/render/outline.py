@@ -7,8 +7,8 @@ thousand conversations of that form is then a matter of joining columns.
 That is only right as long as the template does not look into the texts. A slot is a `str` that notices: it may be
 written, joined with `+`, stripped, and asked whether it contains, begins or ends with something. It answers no, and
 the question becomes a condition: a conversation for which the answer is yes is rendered by the template itself.
-Whatever else a template does with a slot gives no outline at all, and neither does a template with constructs in
-which a slot could not be followed.
+Whatever else a template does with a slot gives no outline at all, and neither does a template in which a slot could not
+be followed (`follow.py`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jinja2
-from jinja2 import nodes
-
 # A slot in the output: whitespace that stripping would take away, a quote that JSON would escape, and its number.
 _SLOT = re.compile('\n\t \ue000"(\\d+)\ue001 \t\n')
-# The filters through which a slot passes unchanged or not at all.
-_FILTERS = {"trim", "tojson", "default", "d", "length", "count", "list", "first", "last", "selectattr", "rejectattr"}
-# Methods of other texts that would take a slot in without its noticing.
-_BLIND = {"join", "format", "format_map", "replace"}
 # Field of a message (or of `meta`) → its value: null, empty, or some text.
 Form = Mapping[str, Any]
 
@@ -118,25 +111,6 @@ class Slot(_Followed):
         return self._asked("ends", literal)
 
 
-def generation_blocks(tree: nodes.Template) -> list[nodes.CallBlock]:
-    """The `{% generation %}` blocks of a template."""
-    return [block for block in tree.find_all(nodes.CallBlock) if isinstance(block.call.node, nodes.ExtensionAttribute)]
-
-
-def can_be_outlined(tree: nodes.Template) -> bool:
-    """Whether every text can be followed through the template: nothing captures or rewrites its output."""
-    captures = (nodes.Concat, nodes.AssignBlock, nodes.Macro, nodes.FilterBlock)
-    if any(True for _ in tree.find_all(captures)):
-        return False
-    if len(generation_blocks(tree)) < sum(1 for _ in tree.find_all(nodes.CallBlock)):
-        return False
-    formats = [node.left for node in tree.find_all(nodes.Mod)]
-    if any(isinstance(left, nodes.Const) and isinstance(left.value, str) for left in formats):
-        return False
-    names = {node.attr for node in tree.find_all(nodes.Getattr)} & _BLIND
-    return not names and all(node.name in _FILTERS for node in tree.find_all(nodes.Filter))
-
-
 def outline(
     render: Callable[..., tuple[str, list[tuple[int, int]]]], messages: list[Form], meta: Form | None
 ) -> dict[str, Any] | None:
@@ -148,9 +122,12 @@ def outline(
     """
     slots = Slots()
     given = [_given(slots, at, fields) for at, fields in enumerate(messages)]
+    for message in given:
+        if "reasoning_content" in message:
+            message["thinking"] = message["reasoning_content"]
     try:
         text, blocks = render(given, None, _given(slots, -1, meta) if meta is not None else None, False)
-    except (Looked, jinja2.TemplateError, TypeError, ValueError):
+    except (Looked, Exception):  # the row itself will say what is wrong
         return None
     parts: list[str | int] = []
     starts: list[int] = []

@@ -37,7 +37,8 @@ class Renderer(AbstractContextManager["Renderer"]):
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        about: dict[str, Any] = self._answer(None, _START_SECONDS)
+        self._answer(None, _START_SECONDS)  # it is up
+        about: dict[str, Any] = self._answer(None, _ANSWER_SECONDS)  # and has compiled the template
         if "error" in about:
             raise TemplateError(f"template {self.template.name}", about["error"], "mend the template")
         return about

@@ -8,14 +8,20 @@ lines of JSON.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pipeline.child import answer
 
 # What a template may allocate beyond what the process has at its start.
 _MEMORY_BYTES = 1 << 30
+_WATCH_SECONDS = 0.5
 Block = tuple[int, int]
 
 
@@ -26,13 +32,13 @@ class Sandbox:
         from jinja2 import meta
         from transformers.utils.chat_template_utils import _compile_jinja_template  # pyright: ignore[reportPrivateUsage]
 
-        from pipeline.render.outline import can_be_outlined, generation_blocks
+        from pipeline.render.follow import can_be_followed, generation_blocks
 
         self._template: Any = _compile_jinja_template(text)
         self._variables = dict(variables)
         tree: Any = self._template.environment.parse(text)
         self.marked = bool(generation_blocks(tree))
-        self.outlined = can_be_outlined(tree) and self.marked
+        self.outlined = can_be_followed(tree) and self.marked
         self.reads_meta = "meta" in meta.find_undeclared_variables(tree)
 
     def render(self, messages: list[Any], tools: list[Any] | None, meta: Any, prompt: bool) -> tuple[str, list[Block]]:
@@ -47,17 +53,15 @@ class Sandbox:
 
     def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """One conversation rendered; an error's text where the template refuses it."""
-        import jinja2
-
         messages, tools, meta = row["messages"], row.get("tools"), row.get("meta")
         try:
             text, blocks = self.render(messages, tools, meta, row.get("prompt", False))
             if not self.marked and not row.get("prompt"):
                 blocks = self._by_prompts(text, messages, tools, meta)
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
-            return {"error": f"{type(error).__name__}: {error}"[:300]}
-        except (MemoryError, OverflowError) as error:
-            return {"error": f"it needs too much memory ({type(error).__name__})", "limit": True}
+        except MemoryError:
+            return {"error": "it needs too much memory", "limit": True}
+        except Exception as error:  # whatever a template may run into is said of the row
+            return {"error": _in_one_line(error)}
         return {"text": text, "blocks": blocks}
 
     def _by_prompts(self, text: str, messages: list[Any], tools: Any, meta: Any) -> list[Block]:
@@ -77,30 +81,50 @@ class Sandbox:
         return blocks
 
 
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
 def _limit_memory() -> None:
     """Bound the address space to what is in use and `_MEMORY_BYTES` more, where the system can."""
     if sys.platform != "linux":
         return
     import resource
-    from pathlib import Path
 
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY_BYTES, used + _MEMORY_BYTES))
 
 
+def _end_with_parent() -> None:
+    """End when the process that asks is gone, even in the middle of a template that never ends."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     """Answer requests until there are no more."""
-    import jinja2
+    import_module("transformers.utils.chat_template_utils")  # before its memory counts as the template's
 
     from pipeline.render.outline import outline
 
     first = json.loads(sys.stdin.readline())
+    _end_with_parent()
+    _limit_memory()
+    answer({})
     try:
         sandbox = Sandbox(first["template"], first["variables"])
-    except (jinja2.TemplateError, RecursionError) as error:
-        answer({"error": f"{type(error).__name__}: {error}"[:300]})
+    except MemoryError:
+        answer({"error": "it needs too much memory"})
         return
-    _limit_memory()
+    except Exception as error:  # a template may run into anything while it is compiled
+        answer({"error": _in_one_line(error)})
+        return
     answer({"marked": sandbox.marked, "outlined": sandbox.outlined, "reads_meta": sandbox.reads_meta})
     answers: dict[str, Callable[[Any], Any]] = {
         "rows": lambda rows: [sandbox.row(row) for row in rows],

@@ -80,14 +80,18 @@ def _with_literals(batch: Conversations, special: Sequence[str]) -> pl.Series:
     for name in ("content", "reasoning_content", "tool_calls", "name", "tool_call_id"):
         column = batch.turns[name]
         if column.null_count() < len(column):
-            rows[at[_holds(column, special)]] = True
+            rows[at[_holds(column, special, in_json=name == "tool_calls")]] = True
     for name in ("tools", "meta"):
-        rows |= _holds(batch.rows[name], special)
+        rows |= _holds(batch.rows[name], special, in_json=True)
     return pl.Series(rows)
 
 
-def _holds(column: pl.Series, special: Sequence[str]) -> np.ndarray:
-    return column.str.contains_any(list(special)).fill_null(False).to_numpy()
+def _holds(column: pl.Series, special: Sequence[str], in_json: bool) -> np.ndarray:
+    """Whether each text holds a special token; in JSON one may be spelt with escapes, so any of these will do."""
+    found = column.str.contains_any(list(special))
+    if in_json:
+        found = found | column.str.contains("\\u", literal=True)
+    return found.fill_null(False).to_numpy()
 
 
 def _compare(text: pl.Series, targets: Targets, plain: np.ndarray, slow: np.ndarray, quick: Ids, codec: Codec) -> None:
@@ -133,12 +137,12 @@ def _literals(
 
 
 def _marked(value: Any, codec: Codec) -> Any:
-    """The value with marks around each special token in its texts; roles and the names of fields stay."""
+    """The value with marks around each special token in its texts, the names of fields among them."""
     if isinstance(value, str):
         bare = value.replace(_OPEN, "").replace(_CLOSE, "")
         return codec.file.special_texts.sub(lambda match: f"{_OPEN}{match[0]}{_CLOSE}", bare)
     if isinstance(value, Mapping):
-        return {name: item if name == "role" else _marked(item, codec) for name, item in value.items()}
+        return {_marked(name, codec): _marked(item, codec) for name, item in value.items()}
     return [_marked(item, codec) for item in value] if isinstance(value, list) else value
 
 

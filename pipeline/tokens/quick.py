@@ -87,6 +87,8 @@ def _wrong(written: bytes, data: bytes, tokens: np.ndarray, texts: np.ndarray) -
     """Whether the bytes of each row's tokens are others than those of its text; both rows × (begin, end)."""
     if written == data and np.array_equal(tokens, texts):
         return np.zeros(len(texts), dtype=bool)
+    if len(written) != tokens[-1, 1]:  # some tokens have other bytes in a text than by themselves
+        return np.ones(len(texts), dtype=bool)
     pairs = zip(tokens.tolist(), texts.tolist(), strict=True)
     return np.array([written[a:b] != data[c:d] for (a, b), (c, d) in pairs])
 

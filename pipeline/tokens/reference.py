@@ -7,6 +7,7 @@ so that loading it holds up nothing else.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,6 +19,7 @@ from pipeline.tokens.tokenizer import TokenizerFile, open_tokenizer
 
 # For the first answer it may have to load a large vocabulary, which takes about a second.
 _ANSWER_SECONDS = 300.0
+_TRIM = re.compile(r'("trim_offsets":\s*)true')
 Span = tuple[int, int]
 # Ids, and for each whether it is trained on.
 Ids = tuple[list[int], list[bool]]
@@ -31,24 +33,28 @@ class Reference:
 
     @cached_property
     def slow(self) -> Any:
-        """The reference. Raises: ConfigError if the file is not valid."""
-        from tokenizers import Tokenizer
-
-        try:
-            tokenizer = Tokenizer.from_str(self.file.data)
-        except Exception as error:
-            raise ConfigError(f"tokenizer={self.file.name}", f"cannot be loaded ({error})", "name another") from error
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        """A `tokenizers.Tokenizer` that cuts nothing. Raises: ConfigError if the file is not valid."""
+        return self._load()
 
     @cached_property
     def _plain(self) -> Any:
-        """The reference with special tokens read as the text they are."""
+        """The same with special tokens read as the text they are."""
+        tokenizer = self._load()
+        tokenizer.encode_special_tokens = True
+        return tokenizer
+
+    def _load(self) -> Any:
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_str(self.file.data)
-        tokenizer.encode_special_tokens = True
+        data = self.file.data
+        if '"trim_offsets":' in data:  # of a token with blanks at its ends, all characters are its own
+            data = _TRIM.sub(r"\1false", data)
+        try:
+            tokenizer = Tokenizer.from_str(data)
+        except Exception as error:  # `tokenizers` raises nothing more exact
+            raise ConfigError(f"tokenizer={self.file.name}", f"cannot be loaded ({error})", "name another") from error
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         return tokenizer
 
     def with_spans(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Ids]:
@@ -96,10 +102,9 @@ class Reference:
 
     @cached_property
     def _can_be_cut(self) -> bool:
-        token = next(iter(self.file.special), None)
-        if token is None:
+        if not self.file.special:
             return False
-        probe = f"{token}user\nOne {token}\n two{token}three"
+        probe = "".join(f"{token}user\nOne {token}\n two{token}three" for token in self.file.special)
         pieces: list[int] = []
         for start, end, number in self._cut(probe, []):
             plain = self._plain.encode(probe[start:end], add_special_tokens=False).ids
