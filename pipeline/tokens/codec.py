@@ -1,8 +1,9 @@
 """Text → token ids, by two ways that must agree.
 
-The reference is Hugging Face's `tokenizers`: it knows for each token which characters it stands for. gigatoken is
-some fifty times as fast and gives ids alone. It is used where it is installed and reads the tokenizer, and it is
-compared with the reference on texts made to tell tokenizers apart, and on rows of every batch.
+The reference is Hugging Face's `tokenizers`: it knows for each token which characters it stands for. gigatoken is some
+fifty times as fast and gives ids alone. It is used where it is installed and reads the tokenizer, and then compared with
+the reference on texts made to tell tokenizers apart, and on rows of every batch: one difference, and the reference does
+it all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +35,20 @@ _SPACE = "▁".encode()  # how SentencePiece writes a space
 _FEW_BYTES = 64
 # So many rows are sent to the reference's own process; more are worth loading it here, where it has all cores.
 _FEW_ROWS = 2000
+
+
+class Differs(Exception):
+    """gigatoken gave something else than the reference."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text, its targets as ranges of characters, and what gigatoken made of it."""
+
+    text: str
+    spans: Sequence[Span]
+    ids: list[int]
+    trained: list[bool]
 
 
 class Codec(AbstractContextManager["Codec"]):
@@ -117,17 +133,26 @@ class Codec(AbstractContextManager["Codec"]):
 
     @cached_property
     def fast(self) -> Any:
-        """gigatoken, or None where it is absent, refuses the tokenizer, or does not agree with the reference."""
+        """gigatoken, or None where it is absent or refuses the tokenizer. Its ids are to be confirmed."""
         with self._lock:
-            found = self._gigatoken
-        if found is None:
-            return None
-        expected = self._asked_elsewhere().with_spans(_PROBES, [[] for _ in _PROBES])
-        for probe, (ids, _) in zip(_PROBES, expected, strict=True):
-            own = found.encode(probe).tolist()
+            return self._gigatoken
+
+    def confirm(self, samples: Sequence[Sample]) -> None:
+        """Compare gigatoken with the reference, on these samples and on texts made to tell tokenizers apart.
+
+        Raises: Differs if the reference gives other ids, or finds others to be trained on.
+        """
+        if not samples:
+            return
+        spans = [*(sample.spans for sample in samples), *([] for _ in _PROBES)]
+        expected = self._asked_elsewhere().with_spans([*(sample.text for sample in samples), *_PROBES], spans)
+        for sample, (ids, trained) in zip(samples, expected, strict=False):
+            if ids != sample.ids or trained != sample.trained:
+                raise Differs(sample.text)
+        for probe, (ids, _) in zip(_PROBES, expected[len(samples) :], strict=True):
+            own = self.fast.encode(probe).tolist()
             if own != ids and max(own) < self.file.size:  # texts with foreign ids are left to the reference
-                return None
-        return found
+                raise Differs(probe)
 
     @cached_property
     def lengths(self) -> np.ndarray:

@@ -13,8 +13,8 @@ from pipeline.kept import Kept, keep
 from pipeline.pool import Pool
 from pipeline.render.renderer import Renderer
 from pipeline.schema import ENCODED
-from pipeline.tokens.codec import Codec
-from pipeline.tokens.encode import Differs, encode
+from pipeline.tokens.codec import Codec, Differs, Sample
+from pipeline.tokens.encode import encode
 from pipeline.workers import in_order
 
 FORMAT = "poolmix ids 1"
@@ -59,6 +59,7 @@ def _write(
     fast: bool,
 ) -> dict[str, Any]:
     slow = unmarked = rows = 0
+    samples: list[Sample] = []
     rendered = texts.table().to_batches()
     batches = pool.rows().select(["messages", "tools", "meta"]).to_batches()
     pairs = list(zip(batches, rendered, strict=True))
@@ -68,7 +69,9 @@ def _write(
             slow += encoded.slow
             unmarked += encoded.unmarked
             rows += encoded.columns.num_rows
+            samples += encoded.samples
             progress(encoded.columns.num_rows)
+    codec.confirm(samples)
     return {
         "tokenizer": codec.file.name,
         "backend": "gigatoken" if fast and codec.fast is not None else "tokenizers",

@@ -16,7 +16,8 @@ from pipeline.render.loss import Loss
 from pipeline.render.render import Rendering, render
 from pipeline.render.renderer import Renderer
 from pipeline.schema import ENCODED
-from pipeline.tokens.encode import Differs, encode
+from pipeline.tokens.codec import Differs
+from pipeline.tokens.encode import encode
 
 Render = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -56,17 +57,17 @@ def encode_table(table: pa.Table, settings: InputSettings, with_: Tools, rendere
     renderer, codec = with_.both()
     make = renderer_of(settings, renderer)
 
-    def all_of(fast: bool) -> list[pa.RecordBatch]:
-        return [
-            encode(batch, batch.select(["text", "targets"]) if rendered else make(batch), codec, renderer, fast).columns
-            for batch in batches(table)
-        ]
+    def all_of(fast: bool) -> pa.Table:
+        parts = batches(table)
+        texts = (batch.select(["text", "targets"]) if rendered else make(batch) for batch in parts)
+        found = [encode(batch, text, codec, renderer, fast) for batch, text in zip(parts, texts, strict=True)]
+        codec.confirm([sample for part in found for sample in part.samples])
+        return pa.Table.from_batches([part.columns for part in found], schema=ENCODED)
 
     try:
-        found = all_of(fast=True)
+        return all_of(fast=True)
     except Differs:
-        found = all_of(fast=False)
-    return pa.Table.from_batches(found, schema=ENCODED)
+        return all_of(fast=False)
 
 
 def rows_in_order(table: pa.Table) -> pl.DataFrame:

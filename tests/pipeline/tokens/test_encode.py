@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.render.loss import Loss
-from pipeline.tokens.codec import Codec
-from pipeline.tokens.encode import IGNORED, Differs, encode
+from pipeline.tokens.codec import Codec, Differs
+from pipeline.tokens.encode import IGNORED, encode
 from pipeline.tokens.tokenizer import TokenizerFile
 
 Row = dict[str, Any]
@@ -123,6 +123,7 @@ def assert_right(name: str, rows: list[Row], template: str, codec: Find, rendere
     slow = encode(batch, made, reference, renderer)
     try:
         quick = encode(batch, made, codec(name), renderer)
+        codec(name).confirm(quick.samples)
     except Differs:  # noticed, so the pool would be made by the reference
         assert name in SENTENCES
         quick = encode(batch, made, codec(name), renderer, fast=False)
@@ -338,7 +339,9 @@ def test_a_way_that_disagrees_is_not_silently_used(codec: Find, rendered: Any, m
     right = columns(encode(batch, made, reference, renderer).columns)
     monkeypatch.setitem(own.__dict__, "fast", Wrong(own, "Å"))
     try:
-        found = columns(encode(batch, made, own, renderer).columns)
+        encoded = encode(batch, made, own, renderer)
+        own.confirm(encoded.samples)
+        found = columns(encoded.columns)
     except Differs:
         found = columns(encode(batch, made, own, renderer, fast=False).columns)
     assert found == right
