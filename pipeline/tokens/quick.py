@@ -55,7 +55,7 @@ def quick_ids(text: pl.Series, targets: Targets, plain: np.ndarray, codec: Codec
         return None, plain
     mark = separator.encode()
     data, bounds = _joined(texts, mark)
-    whole = codec.fast.encode(data)
+    whole, written = codec.written(data)
     at = np.flatnonzero(whole == codec.file.special[separator])
     if len(at) != len(plain) - 1:
         return None, plain
@@ -65,7 +65,7 @@ def quick_ids(text: pl.Series, targets: Targets, plain: np.ndarray, codec: Codec
     first = np.append(0, at + 1)
     edges = np.append(0, ends)
     own = np.stack([edges[first], edges[last]], axis=1)
-    wrong = _wrong(codec.fast.decode(whole), data, own, bounds)
+    wrong = _wrong(written, data, own, bounds)
     row_of = np.repeat(np.arange(len(plain)), np.diff(np.append(first, len(whole))))
     wrong[row_of[whole >= codec.file.size]] = True
     shift = (bounds - own)[:, 0]  # 0 unless a row before has other bytes than its text

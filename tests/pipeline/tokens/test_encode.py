@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -345,3 +346,11 @@ def test_a_way_that_disagrees_is_not_silently_used(codec: Find, rendered: Any, m
     except Differs:
         found = columns(encode(batch, made, own, renderer, fast=False).columns)
     assert found == right
+
+
+def test_threads_may_share_a_codec(codec: Find, rendered: Any) -> None:
+    own = codec("bytes")
+    batch, made, renderer = rendered("chatml", [talk(f"question {k}", f"answer {k} 一块橡皮") for k in range(400)])
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: columns(encode(batch, made, own, renderer).columns), range(60)))
+    assert all(other == found[0] for other in found)
