@@ -18,7 +18,7 @@ from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_sever
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, SourceError, StoreError
 from pipeline.folder import DATA, Folder
 from pipeline.ingest import make_pool
-from pipeline.inputs import Inputs, Tools, input_warnings, make_inputs, start_early, tools
+from pipeline.inputs import Inputs, input_warnings, make_inputs
 from pipeline.keys import rank
 from pipeline.manifest import bundle_manifest, card, open_bundle
 from pipeline.mix.order import order_rows
@@ -33,26 +33,25 @@ from pipeline.store import lock, new_folder, open_table, require_place, write_po
 from pipeline.tokens.cutting import EncodedRows
 from pipeline.tokens.dataset import tokens_key, write_tokens
 from pipeline.tokens.of_bundle import encode_table, renderer_of, rows_in_order
+from pipeline.tools import Tools
 
 _LOG = logging.getLogger(__name__)
 
 
-def build(settings: Build, command: str, sweep: bool, say: report.Say) -> Path:
+def build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.Say) -> Path:
     """Run every stage and publish the bundle; returns its folder.
 
     Raises: PoolmixError for what the user can mend; finished pools stay, nothing else is left behind.
     """
     require_settings(settings)
-    with tools(settings.inputs) as with_:
-        start_early(settings.inputs, with_, settings.paths.pools)
-        with writing(settings.paths.pools):
-            pools = make_pools(settings, say)
-            inputs = make_inputs(settings.inputs, pools, settings.paths.pools, with_, say)
-        outcome = decide(settings, pools, inputs, say)
-        for warning in outcome.warnings:
-            _LOG.warning("warning: %s", warning)
-        with writing(settings.out or settings.paths.bundles):
-            return publish(settings, outcome, with_, command, sweep, say)
+    with writing(settings.paths.pools):
+        pools = make_pools(settings, say)
+        inputs = make_inputs(settings.inputs, pools, settings.paths.pools, with_, say)
+    outcome = decide(settings, pools, inputs, say)
+    for warning in outcome.warnings:
+        _LOG.warning("warning: %s", warning)
+    with writing(settings.out or settings.paths.bundles):
+        return publish(settings, outcome, with_, command, sweep, say)
 
 
 def decide(settings: Build, pools: Sequence[Pool], inputs: Inputs, say: report.Say) -> Outcome:

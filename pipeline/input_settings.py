@@ -11,9 +11,18 @@ from pipeline.errors import ConfigError, PoolmixError
 from pipeline.render.loss import Loss, read_loss
 from pipeline.render.template import Template, read_template
 from pipeline.settings import Settings, is_text, is_whole
-from pipeline.tokens.cutting import ON_LONG, Cutting
 
 BACKENDS = ("auto", "tokenizers")
+ON_LONG = ("truncate", "drop", "split")
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """`max_length` is in tokens. A longer row is truncated (its end is lost), dropped, or split into several."""
+
+    max_length: int
+    on_long: str
+    pack: bool
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,11 @@ def run(config: dict[str, Any], job: Job) -> None:
     from pipeline.cli import prepare_libraries, root
 
     prepare_libraries(config.get("threads"))
-    from pipeline.build import build
-    from pipeline.configuration import read_build
+    from pipeline.tools import early_tools
 
-    settings = read_build(config, root())
-    print(build(settings, job.command, job.sweep, lambda line: print(line, flush=True)))
+    with early_tools(config, root()) as with_:
+        from pipeline.build import build
+        from pipeline.configuration import read_build
+
+        settings = read_build(config, root())
+        print(build(settings, with_, job.command, job.sweep, lambda line: print(line, flush=True)))

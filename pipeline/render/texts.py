@@ -15,6 +15,7 @@ from pipeline.render.loss import Loss
 from pipeline.render.render import Rendering, render
 from pipeline.render.renderer import Renderer
 from pipeline.schema import RENDERED
+from pipeline.tools import texts_folder
 from pipeline.workers import in_order
 
 FORMAT = "poolmix texts 1"
@@ -22,11 +23,6 @@ FORMAT = "poolmix texts 1"
 
 class _Differs(Exception):
     """An outline did not give what the template gives."""
-
-
-def texts_folder(pool: Path, renderer: Renderer, loss: Loss) -> Path:
-    """Where the texts of a pool are kept."""
-    return pool / "texts" / renderer.template.key(loss.settings())
 
 
 def make_texts(

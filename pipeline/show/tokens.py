@@ -13,7 +13,6 @@ import pyarrow as pa
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 from pipeline.folder import DATA
 from pipeline.input_settings import InputSettings, read_inputs
-from pipeline.inputs import Tools, tools
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool
 from pipeline.render.render import Rendering, render
@@ -23,6 +22,7 @@ from pipeline.store import open_table
 from pipeline.tokens.encode import encode
 from pipeline.tokens.view import Spelling, Tokens
 from pipeline.tokens.written import Piece, Sequences, find_sequences, no_sequences
+from pipeline.tools import Tools, tools
 
 # What `read_inputs` wants and showing a row does not depend on; a few rows are encoded by the reference.
 _TOKENS = {"max_length": 2, "on_long": "truncate", "pack": True, "backend": "tokenizers"}

@@ -11,20 +11,11 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.arrow import numbers
+from pipeline.input_settings import Cutting
 from pipeline.places import Places
 from pipeline.tokens.encode import IGNORED
 
 DROPPED = ("no_text", "too_long", "no_target")  # why a row has no tokens in the sequences
-ON_LONG = ("truncate", "drop", "split")
-
-
-@dataclass(frozen=True)
-class Cutting:
-    """`max_length` is in tokens. A longer row is truncated (its end is lost), dropped, or split into several."""
-
-    max_length: int
-    on_long: str
-    pack: bool
 
 
 @dataclass(frozen=True)

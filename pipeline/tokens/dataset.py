@@ -12,9 +12,9 @@ import xxhash
 
 from pipeline.folder import Folder
 from pipeline.input_settings import InputSettings
-from pipeline.inputs import Tools
 from pipeline.tokens.cutting import EncodedRows
 from pipeline.tokens.sequences import write_sequences
+from pipeline.tools import Tools
 
 FORMAT = "poolmix tokens 1"
 

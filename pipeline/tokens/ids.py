@@ -15,14 +15,10 @@ from pipeline.render.renderer import Renderer
 from pipeline.schema import ENCODED
 from pipeline.tokens.codec import Codec, Differs, Sample
 from pipeline.tokens.encode import encode
+from pipeline.tools import ids_folder
 from pipeline.workers import in_order
 
 FORMAT = "poolmix ids 1"
-
-
-def ids_folder(pool: Path, texts: Path, codec: Codec) -> Path:
-    """Where the ids of a pool are kept: they depend on its texts and on the tokenizer."""
-    return pool / "ids" / f"{texts.name}-{codec.file.digest}"
 
 
 def make_ids(

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from pipeline.arrow import integers
 from pipeline.input_settings import InputSettings
-from pipeline.inputs import Tools
 from pipeline.places import batches
 from pipeline.render.loss import Loss
 from pipeline.render.render import Rendering, render
@@ -18,6 +17,7 @@ from pipeline.render.renderer import Renderer
 from pipeline.schema import ENCODED
 from pipeline.tokens.codec import Differs
 from pipeline.tokens.encode import encode
+from pipeline.tools import Tools
 
 Render = Callable[[pa.RecordBatch], pa.RecordBatch]
 

@@ -13,7 +13,6 @@ import pyarrow as pa
 from pipeline.arrow import integers
 from pipeline.folder import DATA
 from pipeline.input_settings import InputSettings
-from pipeline.inputs import Tools
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool, whole_pool
 from pipeline.render.texts import make_texts
@@ -22,6 +21,7 @@ from pipeline.tokens.cutting import EncodedRows
 from pipeline.tokens.dataset import FORMAT, tokens_key, write_tokens
 from pipeline.tokens.ids import make_ids
 from pipeline.tokens.of_bundle import encode_table
+from pipeline.tools import Tools
 
 SPLITS = ("train", "validation")
 

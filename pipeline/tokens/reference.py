@@ -163,6 +163,7 @@ def main() -> None:
     """Answer requests until there are no more."""
     path = json.loads(sys.stdin.readline())["path"]
     reference = Reference(open_tokenizer(path))
+    reference.slow  # noqa: B018  loaded while nobody asks yet
     answers = {"with_spans": reference.with_spans, "with_literals": reference.with_literals}
     for line in sys.stdin:
         request = json.loads(line)

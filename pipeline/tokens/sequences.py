@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from pipeline.arrow import numbers
 from pipeline.folder import Folder
+from pipeline.input_settings import Cutting
 from pipeline.pack import Packing, fill_rate, pack
 from pipeline.places import Places
 from pipeline.schema import ENCODED, SEQUENCES
-from pipeline.tokens.cutting import DROPPED, Cutting, Pieces
+from pipeline.tokens.cutting import DROPPED, Pieces
 from pipeline.tokens.encode import IGNORED, lists
 
 # Tokens gathered at once: 16 MB of ids and as much of labels.

@@ -12,7 +12,6 @@ import pyarrow as pa
 from pipeline.arrow import integers
 from pipeline.folder import DATA
 from pipeline.input_settings import InputSettings
-from pipeline.inputs import tools
 from pipeline.manifest import Bundle
 from pipeline.places import batches
 from pipeline.render.blocks import begin_of_last, first_difference, part_at, wrong_blocks
@@ -22,6 +21,7 @@ from pipeline.store import open_table
 from pipeline.tokens.codec import Codec
 from pipeline.tokens.encode import encode
 from pipeline.tokens.of_bundle import renderer_of
+from pipeline.tools import tools
 from pipeline.verify.checks import Check
 from pipeline.verify.parity_rows import MISFIT, Faults, Row, Voices, read_rows, replaced
 

@@ -77,10 +77,12 @@ def write_configuration(folder: Path) -> None:
 
 
 def write_messages(lines: Path, target: Path) -> None:
-    """The `messages` of a bundle's JSONL alone."""
-    with lines.open(encoding="utf-8") as rows, target.open("w", encoding="utf-8") as out:
+    """The `messages` of a bundle's JSONL alone, in the order of the raw rows."""
+    rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    rows.sort(key=lambda row: int(row["id"].rpartition(":")[2]))
+    with target.open("w", encoding="utf-8") as out:
         for row in rows:
-            out.write(json.dumps({"messages": json.loads(row)["messages"]}, ensure_ascii=False) + "\n")
+            out.write(json.dumps({"messages": row["messages"]}, ensure_ascii=False) + "\n")
 
 
 def trl(messages: Path, tokenizer: str, template: str, out: Path, *more: str) -> list[str]:

@@ -16,8 +16,9 @@ from pipeline.pool import Pool
 from pipeline.render.loss import Loss
 from pipeline.render.renderer import Renderer
 from pipeline.render.template import Template
-from pipeline.render.texts import make_texts, texts_folder
+from pipeline.render.texts import make_texts
 from pipeline.sources.source import Source
+from pipeline.tools import texts_folder
 
 TURN = "{% generation %}{{ m.content }}{% endgeneration %}|"
 PLAIN = (

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.input_settings import ON_LONG, Cutting
 from pipeline.schema import ENCODED
-from pipeline.tokens.cutting import DROPPED, ON_LONG, Cutting, EncodedRows, cut
+from pipeline.tokens.cutting import DROPPED, EncodedRows, cut
 from pipeline.tokens.encode import IGNORED
 
 # Whether each token of a row is trained on.

@@ -12,9 +12,9 @@ from pipeline.__main__ import PROGRAM
 from pipeline.cli import root
 from pipeline.cli.front import main
 from pipeline.input_settings import read_inputs
-from pipeline.inputs import tools
 from pipeline.manifest import open_bundle
 from pipeline.tokens.on_demand import tokens_of
+from pipeline.tools import tools
 
 STAGES = "mix.schedule=[{until: 0.4, weights: {alpaca: 1}}, {until: 1, weights: {cmath: 1, emoji: 1}}]"
 

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.folder import DATA, Folder
+from pipeline.input_settings import ON_LONG, Cutting
 from pipeline.pack import fill_rate, pack
 from pipeline.schema import ENCODED, SEQUENCES
 from pipeline.store import open_table
 from pipeline.tokens import sequences
-from pipeline.tokens.cutting import ON_LONG, Cutting, EncodedRows
+from pipeline.tokens.cutting import EncodedRows
 from pipeline.tokens.encode import IGNORED
 from pipeline.tokens.sequences import write_sequences
 
