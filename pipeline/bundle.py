@@ -80,14 +80,19 @@ def _write_jsonl(target: Folder, name: str, lines: Places, at: np.ndarray) -> No
 
 
 def copy_split(
-    target: Folder, name: str, bundle: Path, render: Callable[[pa.RecordBatch], pa.RecordBatch] | None
+    target: Folder,
+    name: str,
+    bundle: Path,
+    render: Callable[[Sequence[pa.RecordBatch]], Sequence[pa.RecordBatch]] | None,
 ) -> None:
     """The split of another bundle: the same rows and JSONL, rendered by `render`, or not at all."""
     schema = bundle_schema(render is not None)
+    parts = batches(open_table(bundle / name / DATA).select(BUNDLE.names))
+    texts = render(parts) if render is not None else [None] * len(parts)
     with target.dataset(name, schema) as writer:
-        for batch in batches(open_table(bundle / name / DATA).select(BUNDLE.names)):
-            rendered = render(batch).columns if render is not None else []
-            writer.write_batch(pa.record_batch([*batch.columns, *rendered], names=schema.names).cast(schema))
+        for part, text in zip(parts, texts, strict=True):
+            columns = [*part.columns, *(text.columns if text is not None else [])]
+            writer.write_batch(pa.record_batch(columns, names=schema.names).cast(schema))
     with target.open(JSONL[name]) as stream, (bundle / JSONL[name]).open("rb") as source:
         while chunk := source.read(8 << 20):
             stream.write(chunk)

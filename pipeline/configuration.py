@@ -63,6 +63,8 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
         inputs=read_inputs(config, root, sources, errors),
         config=config,
     )
+    if build.mix.unit != "rows" and build.inputs.tokenizer is None:
+        errors.append(ConfigError(f"mix.unit={build.mix.unit}", "nothing counts tokens", "set tokenizer=MODEL, too"))
     if errors:
         raise ConfigErrors(errors)
     return build

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -14,60 +14,57 @@ from pipeline.places import batches
 from pipeline.render.loss import Loss
 from pipeline.render.render import Rendering, render
 from pipeline.render.renderer import Renderer
-from pipeline.schema import ENCODED
+from pipeline.schema import ENCODED, RENDERED
 from pipeline.tokens.codec import Differs
 from pipeline.tokens.encode import encode
 from pipeline.tools import Tools
 
-Render = Callable[[pa.RecordBatch], pa.RecordBatch]
+
+def rendered(parts: Sequence[pa.RecordBatch], settings: InputSettings, renderer: Renderer) -> list[pa.RecordBatch]:
+    """The columns RENDERED of batches with rows of any sources, each source under its own loss."""
+    by_loss: dict[Loss, Rendering] = {}
+    found = [_rendered(part, settings, renderer, by_loss, outlines=True) for part in parts]
+    if all(rendering.differing is None for rendering in by_loss.values()):
+        return found
+    return [_rendered(part, settings, renderer, {}, outlines=False) for part in parts]
 
 
-def renderer_of(settings: InputSettings, renderer: Renderer) -> Render:
-    """A function from rows of any sources to their columns RENDERED, each source under its own loss."""
-    renderings: dict[Loss, Rendering] = {}
-
-    def rendered(rows: pa.RecordBatch) -> pa.RecordBatch:
-        sources = pl.Series("source", pl.from_arrow(rows.column("source")))
-        losses = {source: settings.loss_of(source) for source in sources.unique()}
-        parts: list[pa.RecordBatch] = []
-        places: list[np.ndarray] = []
-        for loss in set(losses.values()):
-            own = [source for source, its in losses.items() if its == loss]
-            at = np.flatnonzero(sources.is_in(own).to_numpy())
-            rendering = renderings.setdefault(loss, Rendering(renderer, loss))
-            part = rows if len(at) == rows.num_rows else rows.take(integers(at))
-            columns = render(part, rendering).columns
-            if rendering.differing is not None:
-                rendering.outlines, rendering.differing = False, None
-                columns = render(part, rendering).columns
-            parts.append(columns)
-            places.append(at)
-        if len(parts) == 1:
-            return parts[0]
-        return pa.concat_batches(parts).take(integers(np.argsort(np.concatenate(places))))
-
-    return rendered
+def _rendered(
+    rows: pa.RecordBatch, settings: InputSettings, renderer: Renderer, by_loss: dict[Loss, Rendering], outlines: bool
+) -> pa.RecordBatch:
+    sources = pl.Series("source", pl.from_arrow(rows.column("source")))
+    losses = {source: settings.loss_of(source) for source in sources.unique()}
+    parts: list[pa.RecordBatch] = []
+    places: list[np.ndarray] = []
+    for loss in set(losses.values()):
+        own = [source for source, its in losses.items() if its == loss]
+        at = np.flatnonzero(sources.is_in(own).to_numpy())
+        rendering = by_loss.setdefault(loss, Rendering(renderer, loss, outlines))
+        parts.append(render(rows if len(at) == rows.num_rows else rows.take(integers(at)), rendering).columns)
+        places.append(at)
+    if len(parts) == 1:
+        return parts[0]
+    return pa.concat_batches(parts).take(integers(np.argsort(np.concatenate(places))))
 
 
-def encode_table(table: pa.Table, settings: InputSettings, with_: Tools, rendered: bool) -> pa.Table:
+def encode_table(table: pa.Table, settings: InputSettings, with_: Tools, has_text: bool) -> pa.Table:
     """The columns ENCODED of rows with `source`, `messages`, `tools`, `meta`.
 
-    `rendered` says that the table has the texts and targets of these settings; otherwise they are made.
+    `has_text` says that the table has the texts and targets of these settings; otherwise they are made.
     """
     renderer, codec = with_.both()
-    make = renderer_of(settings, renderer)
+    parts = batches(table)
+    texts = [part.select(RENDERED.names) for part in parts] if has_text else rendered(parts, settings, renderer)
 
-    def all_of(fast: bool) -> pa.Table:
-        parts = batches(table)
-        texts = (batch.select(["text", "targets"]) if rendered else make(batch) for batch in parts)
-        found = [encode(batch, text, codec, renderer, fast) for batch, text in zip(parts, texts, strict=True)]
-        codec.confirm([sample for part in found for sample in part.samples])
-        return pa.Table.from_batches([part.columns for part in found], schema=ENCODED)
+    def encoded(fast: bool) -> pa.Table:
+        found = [encode(part, text, codec, renderer, fast) for part, text in zip(parts, texts, strict=True)]
+        codec.confirm([sample for own in found for sample in own.samples])
+        return pa.Table.from_batches([own.columns for own in found], schema=ENCODED)
 
     try:
-        return all_of(fast=True)
+        return encoded(fast=True)
     except Differs:
-        return all_of(fast=False)
+        return encoded(fast=False)
 
 
 def rows_in_order(table: pa.Table) -> pl.DataFrame:

@@ -66,7 +66,7 @@ def _encoded(
     whole = pa.concat_tables(table.select(["source", "messages", "tools", "meta"]) for table in tables.values())
     once = pl.concat(rows.values()).with_row_index("at").unique("id", keep="first", maintain_order=True)
     unique = whole.take(integers(once["at"].to_numpy().astype(np.int64)))
-    encoded = EncodedRows([encode_table(unique, settings, with_, rendered=False)], settings.cutting)
+    encoded = EncodedRows([encode_table(unique, settings, with_, has_text=False)], settings.cutting)
     return encoded, _orders(rows, once["id"], bundle.manifest)
 
 

@@ -20,7 +20,7 @@ from pipeline.render.renderer import Renderer
 from pipeline.store import open_table
 from pipeline.tokens.codec import Codec
 from pipeline.tokens.encode import encode
-from pipeline.tokens.of_bundle import renderer_of
+from pipeline.tokens.of_bundle import rendered
 from pipeline.tools import tools
 from pipeline.verify.checks import Check
 from pipeline.verify.parity_rows import MISFIT, Faults, Row, Voices, read_rows, replaced
@@ -64,7 +64,6 @@ class Gate:
             given = {name: value for name, value in renderer.template.variables.items() if not name.endswith("_token")}
             self.original = Voices(stack.enter_context(Renderer(codec.file.template(given))), stack)
         self.marked: bool = renderer.about()["marked"]
-        self.render = renderer_of(settings, renderer)
         self.text, self.prompt, self.equal, self.blocks, self.special = (Faults() for _ in range(5))
         self.refused, self.rendered = Faults(), Faults()
         self.unmarked = 0  # rows without tokens
@@ -148,7 +147,9 @@ class Gate:
     def _count_special(self, rows: pa.RecordBatch, read: Sequence[Row], codec: Codec) -> None:
         """The special tokens in the ids of rows, and in the text of the same rows with letters for such literals."""
         special = set(codec.file.special.values())
-        encoded = encode(rows, self.render(rows), codec, self.renderer, fast=False).columns.column("input_ids")
+        encoded = encode(
+            rows, rendered([rows], self.settings, self.renderer)[0], codec, self.renderer, fast=False
+        ).columns.column("input_ids")
         self.unmarked += sum(len(ids) == 0 for ids in encoded)
         plain = self.renderer.rows([replaced(row.plain, codec.file.special_texts) for row in read])
         for row, ids, answer in zip(read, encoded.to_pylist(), plain, strict=True):

@@ -310,6 +310,17 @@ def test_text_is_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
         (["+sources.cmath.shappe=columns"], "shape"),
         (["split.validation_from=nowhere"], "nowhere"),
         (["dedup.prefer=[cmaths]"], "cmath"),
+        (["template=qwen"], "qwen3"),
+        (["template.path=nowhere.jinja"], "nowhere.jinja"),
+        (["template=tokenizer"], "no tokenizer is named"),
+        (["tokenizer=nowhere/at/all"], "tokenizer=nowhere/at/all"),
+        (["tokenizer=empty"], "no tokenizer.json"),
+        (["template=none", "tokenizer=empty"], "there is no text to encode"),
+        (["mix.unit=tokens"], "nothing counts tokens"),
+        (["loss.targets=first"], "all, last or text"),
+        (["+sources.cmath.loss={tool_calls: yes_please}"], "sources.cmath.loss.tool_calls"),
+        (["tokens.on_long=cut"], "truncate, drop, split"),
+        (["tokens.max_length=1"], "tokens.max_length=1"),
     ],
 )
 def test_wrong_input_is_said_in_two_lines(overrides: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
