@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from dataclasses import replace
+from typing import NoReturn
 
 from pipeline.cli import root
 from pipeline.cli.front import Program, Verb, main
@@ -24,10 +27,18 @@ PROGRAM = Program(
 )
 
 
-def console() -> int:
+def console() -> NoReturn:
     """The console script `poolmix`."""
-    return main(replace(PROGRAM, name="poolmix"), sys.argv[1:])
+    leave(main(replace(PROGRAM, name="poolmix"), sys.argv[1:]))
+
+
+def leave(status: int) -> NoReturn:
+    """End the program at once: taking it apart object by object would take a quarter of a second after a build."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main(PROGRAM, sys.argv[1:]))
+    leave(main(PROGRAM, sys.argv[1:]))

@@ -42,6 +42,8 @@ def build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.
     with writing(settings.paths.pools):
         pools = make_pools(settings, say)
         inputs = make_inputs(settings.inputs, pools, settings.paths.pools, with_, say)
+    if settings.split.validation_from is None:  # a reused validation split is rendered when it is written
+        with_.dismiss()
     outcome = decide(settings, pools, inputs, say)
     for warning in outcome.warnings:
         _LOG.warning("warning: %s", warning)

@@ -21,7 +21,7 @@ import xxhash
 from pipeline.errors import SourceError, StoreError
 from pipeline.folder import Folder
 from pipeline.normalize import normalize
-from pipeline.pool import FORMAT, LINES, Pool, whole_pool
+from pipeline.pool import FORMAT, LINES, Pool, read_manifest, whole_pool
 from pipeline.rows import pool_rows
 from pipeline.schema import POOL, REFUSED_COLUMNS
 from pipeline.sources.block import Block
@@ -56,10 +56,11 @@ def make_pool(source: Source, pools: Path, max_chars: int, progress: Callable[[i
         if found is None:
             with new_folder(folder, keep_cached=True) as target:
                 _write(target, source, files, inputs, address, max_chars, progress)
-            found = whole_pool(folder, made=True)
+            manifest = read_manifest(folder)
+            if manifest is None:
+                raise StoreError(str(folder), "is gone although it was just written", "check the disk, build again")
+            found = Pool(source.name, folder, manifest, made=True)
         write_pointer(folder.parent / "latest", address)
-    if found is None:
-        raise StoreError(str(folder), "is damaged although it was just written", "check the disk, then build again")
     return dataclasses.replace(found, commit=commit)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import StoreError
 from pipeline.folder import DATA, Folder
 from pipeline.store import damaged_file, lock, new_folder, open_table
 
@@ -34,18 +33,16 @@ def keep(pools: Path, folder: Path, format: str, make: Callable[[Folder], dict[s
     `make` may be called again after it raised. Whatever it raises passes through, and nothing is left behind.
     """
     with lock(pools, folder):
-        found = _whole(folder, format, made=False)
-        if found is None:
-            with new_folder(folder, keep_cached=True) as target:
-                manifest = make(target)
-                target.write_json("manifest.json", {"format": format, **manifest, "files": dict(target.files)})
-            found = _whole(folder, format, made=True)
-    if found is None:
-        raise StoreError(str(folder), "is damaged although it was just written", "check the disk, then build again")
-    return found
+        found = _whole(folder, format)
+        if found is not None:
+            return found
+        with new_folder(folder, keep_cached=True) as target:
+            manifest = {"format": format, **make(target), "files": dict(target.files)}
+            target.write_json("manifest.json", manifest)
+    return Kept(folder, manifest, made=True)
 
 
-def _whole(folder: Path, format: str, made: bool) -> Kept | None:
+def _whole(folder: Path, format: str) -> Kept | None:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -54,4 +51,4 @@ def _whole(folder: Path, format: str, made: bool) -> Kept | None:
         return None
     if damaged_file(folder, manifest["files"]):
         return None
-    return Kept(folder, manifest, made)
+    return Kept(folder, manifest, made=False)

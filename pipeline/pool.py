@@ -71,9 +71,9 @@ def read_quarantine(folder: Path) -> pl.DataFrame:
     return pl.read_ndjson(path, schema=REFUSED_COLUMNS) if path.stat().st_size else pl.DataFrame(schema=REFUSED_COLUMNS)
 
 
-def whole_pool(folder: Path, made: bool = False) -> Pool | None:
+def whole_pool(folder: Path) -> Pool | None:
     """The pool in a folder, or None where there is none or one of its files is not as it was written."""
     manifest = read_manifest(folder)
     if manifest is None or damaged_file(folder, manifest["files"]):
         return None
-    return Pool(manifest["name"], folder, manifest, made)
+    return Pool(manifest["name"], folder, manifest, made=False)

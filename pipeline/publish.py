@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,21 +48,24 @@ def write(
     target: Folder, settings: Build, outcome: Outcome, with_: Tools, command: str, name: str, say: report.Say
 ) -> None:
     """Every file of the bundle, the manifest last."""
-    digests = {"train": write_split(target, "train", outcome.rows, outcome.train)}
     reused = settings.split.validation_from
-    if reused is None:
-        digests["validation"] = write_split(target, "validation", outcome.rows, outcome.validation)
-        validation_rows = len(outcome.validation)
-    else:
-        other = open_bundle(reused, settings.paths.bundles)
-        renderer = with_.renderer
-        render = partial(rendered, settings=settings.inputs, renderer=renderer) if renderer is not None else None
-        copy_split(target, "validation", other.folder, render)
-        digests["validation"], validation_rows = (
-            other.manifest["digest"]["validation"],
-            other.manifest["rows"]["validation"],
-        )
-    tokens = write_inputs(target, settings, outcome, with_, say)
+    with ThreadPoolExecutor(1) as other:
+        # Token ids of a reused validation split come from the split as it is written, all others from the pools.
+        early = other.submit(write_inputs, target, settings, outcome, with_) if reused is None else None
+        digests = {"train": write_split(target, "train", outcome.rows, outcome.train)}
+        if reused is None:
+            digests["validation"] = write_split(target, "validation", outcome.rows, outcome.validation)
+            validation_rows = len(outcome.validation)
+        else:
+            other_bundle = open_bundle(reused, settings.paths.bundles)
+            renderer = with_.renderer
+            render = partial(rendered, settings=settings.inputs, renderer=renderer) if renderer is not None else None
+            copy_split(target, "validation", other_bundle.folder, render)
+            digests["validation"] = other_bundle.manifest["digest"]["validation"]
+            validation_rows = other_bundle.manifest["rows"]["validation"]
+        tokens = early.result() if early is not None else write_inputs(target, settings, outcome, with_)
+    for line in report.token_lines(tokens["tokens"]) if "tokens" in tokens else []:
+        say(line)
     refused = [pool.refused() for pool in outcome.pools] + [leaked_rows(outcome)]
     target.write_text("quarantine.jsonl", pl.concat(refused).sort("source", "row").write_ndjson())
     manifest = bundle_manifest(settings, outcome, name, command, digests, validation_rows) | tokens
@@ -70,7 +74,7 @@ def write(
     target.write_json("manifest.json", manifest | {"files": dict(sorted(target.files.items()))})
 
 
-def write_inputs(target: Folder, settings: Build, outcome: Outcome, with_: Tools, say: report.Say) -> dict[str, Any]:
+def write_inputs(target: Folder, settings: Build, outcome: Outcome, with_: Tools) -> dict[str, Any]:
     """`tokens/KEY/`, where the build has a tokenizer; returns what the manifest says of template and tokens."""
     if with_.renderer is None:
         return {}
@@ -86,8 +90,6 @@ def write_inputs(target: Folder, settings: Build, outcome: Outcome, with_: Tools
         rows = EncodedRows([encode_table(table, settings.inputs, with_, has_text=True)], settings.inputs.cutting)
         splits["validation"] = (rows, rows_in_order(table))
     manifest = write_tokens(target, f"tokens/{key}/", splits, settings.inputs, with_)
-    for line in report.token_lines(manifest):
-        say(line)
     return {"template": template, "tokens": {"key": key, **{k: v for k, v in manifest.items() if k != "format"}}}
 
 

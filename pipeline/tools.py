@@ -5,6 +5,7 @@ Nothing here imports Polars or Arrow, so that both can start while these are sti
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ class Tools:
         if self.renderer is None or self.codec is None:
             raise ValueError("token ids need a template and a tokenizer")
         return self.renderer, self.codec
+
+    def dismiss(self) -> None:
+        """End the processes in the background, where nothing will be asked any more."""
+        for tool in (self.renderer, self.codec):
+            if tool is not None:
+                threading.Thread(target=tool.close, daemon=True).start()
 
 
 @contextmanager

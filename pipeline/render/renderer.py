@@ -32,8 +32,12 @@ class Renderer(AbstractContextManager["Renderer"]):
         """Start the sandbox, if it has not been started."""
         self._child.start()
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the sandbox."""
         self._child.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @cached_property
     def _about(self) -> dict[str, Any]:

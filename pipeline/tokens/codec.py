@@ -63,9 +63,13 @@ class Codec(AbstractContextManager["Codec"]):
         self._remote: Remote | None = None
         self._lock = threading.RLock()
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the reference's process."""
         if self._remote is not None:
             self._remote.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def start(self) -> None:
         """Begin to load what encoding many rows takes."""

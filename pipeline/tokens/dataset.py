@@ -40,7 +40,6 @@ def write_tokens(
     row of the split in its order.
     """
     renderer, codec = with_.both()
-    before = set(target.files)
     manifest = {
         "format": FORMAT,
         "tokenizer": {"name": codec.file.name, "digest": codec.file.digest},
@@ -52,7 +51,8 @@ def write_tokens(
             for name, (rows, order) in splits.items()
         },
     }
-    files = {name.removeprefix(prefix): target.files.pop(name) for name in sorted(set(target.files) - before)}
+    written = [name for name in list(target.files) if name.startswith(prefix)]
+    files = {name.removeprefix(prefix): target.files.pop(name) for name in sorted(written)}
     target.write_json(f"{prefix}manifest.json", manifest | {"files": files})
     del target.files[f"{prefix}manifest.json"]  # `tokens/` answers for itself
     return manifest
