@@ -11,7 +11,7 @@ from pathlib import Path
 # asking for it again and again costs more than the work itself where memory is slow to come by (a virtual
 # machine, say). Polars allocates with jemalloc, Arrow with the C library here.
 _ENVIRONMENT = {
-    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1",
+    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 _MALLOPT = {-1: 2**31 - 1, -3: 2**30, -8: 1}  # glibc's M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (bytes), M_ARENA_MAX

@@ -120,7 +120,7 @@ class Codec(AbstractContextManager["Codec"]):
         except (RuntimeError, ValueError):  # a kind of tokenizer that it does not read
             return None
 
-    def _all_bytes(self) -> str:
+    def _all_bytes(self) -> bytes:
         """tokenizer.json with a token for every byte: gigatoken wants them all.
 
         What it needs beyond the vocabulary gets ids from `size` on, so that a text with such a byte is told apart.
@@ -133,7 +133,7 @@ class Codec(AbstractContextManager["Codec"]):
             return self.file.data
         whole = msgspec.json.decode(self.file.data)
         whole["model"]["vocab"] |= {letter: self.file.size + k for k, letter in enumerate(absent)}
-        return msgspec.json.encode(whole).decode()
+        return msgspec.json.encode(whole)
 
     @cached_property
     def fast(self) -> Any:

@@ -19,7 +19,7 @@ from pipeline.tokens.tokenizer import TokenizerFile, open_tokenizer
 
 # For the first answer it may have to load a large vocabulary, which takes about a second.
 _ANSWER_SECONDS = 300.0
-_TRIM = re.compile(r'("trim_offsets":\s*)true')
+_TRIM = re.compile(rb'("trim_offsets":\s*)true')
 Span = tuple[int, int]
 # Ids, and for each whether it is trained on.
 Ids = tuple[list[int], list[bool]]
@@ -47,10 +47,10 @@ class Reference:
         from tokenizers import Tokenizer
 
         data = self.file.data
-        if '"trim_offsets":' in data:  # of a token with blanks at its ends, all characters are its own
-            data = _TRIM.sub(r"\1false", data)
+        if b'"trim_offsets":' in data:  # of a token with blanks at its ends, all characters are its own
+            data = _TRIM.sub(rb"\1false", data)
         try:
-            tokenizer = Tokenizer.from_str(data)
+            tokenizer = Tokenizer.from_buffer(data)
         except Exception as error:  # `tokenizers` raises nothing more exact
             raise ConfigError(f"tokenizer={self.file.name}", f"cannot be loaded ({error})", "name another") from error
         tokenizer.no_truncation()

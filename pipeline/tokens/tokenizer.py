@@ -44,21 +44,21 @@ class Content(msgspec.Struct):
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """`path` is that of tokenizer.json and `data` its text; `name` is what the user called it.
+    """`path` is that of tokenizer.json and `data` its content; `name` is what the user called it.
 
     `config` is tokenizer_config.json as data, `chat_template` the model's own.
     """
 
     name: str
     path: Path
-    data: str
+    data: bytes
     config: Mapping[str, Any]
     chat_template: str | None
 
     @cached_property
     def digest(self) -> str:
         """xxh3-64 of tokenizer.json, 16 hex digits."""
-        return xxhash.xxh3_64_hexdigest(self.data.encode())
+        return xxhash.xxh3_64_hexdigest(self.data)
 
     @cached_property
     def content(self) -> Content:
@@ -113,7 +113,7 @@ def open_tokenizer(name: str) -> TokenizerFile:
     path = place / "tokenizer.json" if place.is_dir() else place
     if not path.is_file():
         raise ConfigError(f"tokenizer={name}", "the folder has no tokenizer.json", "name a model, a folder or the file")
-    data = path.read_text(encoding="utf-8")
+    data = path.read_bytes()
     config_path = path.parent / "tokenizer_config.json"
     try:
         config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.is_file() else {}

@@ -108,7 +108,7 @@ def test_a_tokenizer_that_is_not_there_is_named(tmp_path: Any) -> None:
 
 
 def test_the_tokenizers_own_template_knows_its_special_tokens(tmp_path: Any, tokenizer: Any) -> None:
-    (tmp_path / "tokenizer.json").write_text(tokenizer("bytes").data)
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer("bytes").data)
     with pytest.raises(ConfigError, match="has no chat template"):
         open_tokenizer(str(tmp_path)).template({})
     config = '{"eos_token": {"content": "<|im_end|>"}, "bos_token": "<s>", "pad_token": null, "chat_template": "A"}'
