@@ -21,7 +21,7 @@ import xxhash
 from pipeline.errors import SourceError, StoreError
 from pipeline.folder import Folder
 from pipeline.normalize import normalize
-from pipeline.pool import FORMAT, LINES, Pool, read_manifest, whole_pool
+from pipeline.pool import FORMAT, LINES, Pool, whole_pool
 from pipeline.rows import pool_rows
 from pipeline.schema import POOL, REFUSED_COLUMNS
 from pipeline.sources.block import Block
@@ -30,7 +30,7 @@ from pipeline.sources.files import RawFile, find_files
 from pipeline.sources.read import read_files, read_literal
 from pipeline.sources.shapes import SHAPES
 from pipeline.sources.source import Source
-from pipeline.store import lock, new_folder, write_pointer
+from pipeline.store import lock, new_folder, read_manifest, write_pointer
 from pipeline.workers import in_order
 
 # Raise it when the same raw bytes and settings would give other rows than before.
@@ -56,7 +56,7 @@ def make_pool(source: Source, pools: Path, max_chars: int, progress: Callable[[i
         if found is None:
             with new_folder(folder, keep_cached=True) as target:
                 _write(target, source, files, inputs, address, max_chars, progress)
-            manifest = read_manifest(folder)
+            manifest = read_manifest(folder, FORMAT)
             if manifest is None:
                 raise StoreError(str(folder), "is gone although it was just written", "check the disk, build again")
             found = Pool(source.name, folder, manifest, made=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.folder import DATA, Folder
-from pipeline.store import damaged_file, lock, new_folder, open_table
+from pipeline.store import lock, new_folder, open_table, whole_manifest
 
 
 @dataclass(frozen=True)
@@ -33,22 +32,10 @@ def keep(pools: Path, folder: Path, format: str, make: Callable[[Folder], dict[s
     `make` may be called again after it raised. Whatever it raises passes through, and nothing is left behind.
     """
     with lock(pools, folder):
-        found = _whole(folder, format)
+        found = whole_manifest(folder, format)
         if found is not None:
-            return found
+            return Kept(folder, found, made=False)
         with new_folder(folder, keep_cached=True) as target:
             manifest = {"format": format, **make(target), "files": dict(target.files)}
             target.write_json("manifest.json", manifest)
     return Kept(folder, manifest, made=True)
-
-
-def _whole(folder: Path, format: str) -> Kept | None:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(manifest, dict) or manifest.get("format") != format or "files" not in manifest:
-        return None
-    if damaged_file(folder, manifest["files"]):
-        return None
-    return Kept(folder, manifest, made=False)

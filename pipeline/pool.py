@@ -6,7 +6,6 @@ put lines in order.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pyarrow as pa
 from pipeline.errors import StoreError
 from pipeline.folder import DATA
 from pipeline.schema import REFUSED_COLUMNS
-from pipeline.store import damaged_file, open_table, pool_folder
+from pipeline.store import open_table, pool_folder, read_manifest, whole_manifest
 
 FORMAT = "poolmix pool 1"  # of the manifest
 LINES = "lines.arrow"
@@ -49,20 +48,11 @@ class Pool:
 def open_pool(name: str, pools: Path) -> Pool:
     """The newest pool of a source, or one by NAME/FINGERPRINT. Raises: StoreError if there is none."""
     folder = pools / name if (pools / name / "manifest.json").is_file() else pool_folder(name, pools)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, FORMAT)
     if manifest is None:
         what = f"{folder} is no pool of this version ({FORMAT})"
         raise StoreError(f"pool {name}", what, "run `python -m pipeline build`")
     return Pool(manifest["name"], folder, manifest, made=False)
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What `manifest.json` says, or None if it is not that of a pool of this version."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
 def read_quarantine(folder: Path) -> pl.DataFrame:
@@ -73,7 +63,5 @@ def read_quarantine(folder: Path) -> pl.DataFrame:
 
 def whole_pool(folder: Path) -> Pool | None:
     """The pool in a folder, or None where there is none or one of its files is not as it was written."""
-    manifest = read_manifest(folder)
-    if manifest is None or damaged_file(folder, manifest["files"]):
-        return None
-    return Pool(manifest["name"], folder, manifest, made=False)
+    manifest = whole_manifest(folder, FORMAT)
+    return Pool(manifest["name"], folder, manifest, made=False) if manifest is not None else None

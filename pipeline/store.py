@@ -8,6 +8,7 @@ folder stands there already, the two are exchanged (`renameat2` on Linux, two re
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import sys
@@ -117,6 +118,23 @@ def damaged_file(folder: Path, files: dict[str, dict[str, Any]], names: Iterable
         if file_digest(path) != files[name]["xxh3_128"]:
             return f"{name} has other bytes than when it was written"
     return None
+
+
+def read_manifest(folder: Path, format: str) -> dict[str, Any] | None:
+    """What `manifest.json` in a folder says, or None if there is none of this format."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == format else None
+
+
+def whole_manifest(folder: Path, format: str) -> dict[str, Any] | None:
+    """The same, or None where one of the folder's files is not as it was written."""
+    manifest = read_manifest(folder, format)
+    if manifest is None or "files" not in manifest or damaged_file(folder, manifest["files"]):
+        return None
+    return manifest
 
 
 def file_digest(path: Path) -> str:

@@ -95,11 +95,12 @@ def _make(config: dict[str, Any]) -> None:
 
 def _entries(pools: Path) -> Iterator[_Entry]:
     """The pools by name, the newest of each source first, then the youngest. Other folders are passed over."""
-    from pipeline.pool import read_manifest
+    from pipeline.pool import FORMAT
+    from pipeline.store import read_manifest
 
     for source in sorted(pools.iterdir()) if pools.is_dir() else []:
         newest = _newest(source)
-        manifests = {path.parent: read_manifest(path.parent) for path in source.glob("*/manifest.json")}
+        manifests = {path.parent: read_manifest(path.parent, FORMAT) for path in source.glob("*/manifest.json")}
         found = [
             _Entry(folder, folder.name == newest, _size(folder), manifest)
             for folder, manifest in manifests.items()

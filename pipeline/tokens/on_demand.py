@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pipeline.input_settings import InputSettings
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool, whole_pool
 from pipeline.render.texts import make_texts
-from pipeline.store import damaged_file, lock, new_folder, open_table
+from pipeline.store import lock, new_folder, open_table, whole_manifest
 from pipeline.tokens.cutting import EncodedRows
 from pipeline.tokens.dataset import FORMAT, tokens_key, write_tokens
 from pipeline.tokens.ids import make_ids
@@ -35,20 +34,12 @@ def tokens_of(bundle: Bundle, settings: InputSettings, with_: Tools, pools: Path
     """
     folder = bundle.folder / "tokens" / tokens_key(settings, with_)
     with lock(pools, folder):
-        if not _whole(folder):
+        if whole_manifest(folder, FORMAT) is None:
             tables = {name: open_table(bundle.folder / name / DATA) for name in SPLITS}
             encoded, orders = _encoded(bundle, tables, settings, with_, pools)
             with new_folder(folder) as target:
                 write_tokens(target, "", {name: (encoded, order) for name, order in orders.items()}, settings, with_)
     return folder
-
-
-def _whole(folder: Path) -> bool:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return manifest.get("format") == FORMAT and damaged_file(folder, manifest["files"]) is None
 
 
 def _encoded(

@@ -32,14 +32,15 @@ class Targets:
 
     @staticmethod
     def of(column: pa.Array) -> Targets:
+        """Those of a batch's column `targets`."""
         lengths = numbers(column.value_lengths()).astype(np.int64)
         starts, ends = column.flatten().flatten()
         return Targets(np.append(0, np.cumsum(lengths)), numbers(starts), numbers(ends))
 
     def of_rows(self, at: np.ndarray) -> list[list[Span]]:
-        starts, ends = self.starts.tolist(), self.ends.tolist()
-        pairs = [(int(self.bounds[k]), int(self.bounds[k + 1])) for k in at]
-        return [list(zip(starts[a:b], ends[a:b], strict=True)) for a, b in pairs]
+        """Those of some rows."""
+        parts = [slice(self.bounds[k], self.bounds[k + 1]) for k in at]
+        return [list(zip(self.starts[own].tolist(), self.ends[own].tolist(), strict=True)) for own in parts]
 
 
 def quick_ids(text: pl.Series, targets: Targets, plain: np.ndarray, codec: Codec) -> tuple[Ids | None, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool
 from pipeline.show.rows import visible
-from pipeline.store import open_table
+from pipeline.store import open_table, read_manifest
 from pipeline.tokens.dataset import FORMAT
 
 
@@ -63,21 +62,13 @@ def find_sequences(bundle: Bundle, tokenizer: str, template: str) -> Sequences |
     own = bundle.manifest.get("tokens", {}).get("key")
     folders = sorted((bundle.folder / "tokens").glob("*/"), key=lambda folder: (folder.name != own, folder.name))
     for folder in folders:
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder, FORMAT)
         if manifest is not None and (manifest["tokenizer"]["digest"], manifest["template"]["key"]) == (
             tokenizer,
             template,
         ):
             return Sequences(folder, manifest)
     return None
-
-
-def _manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
 def built_with(bundle: Bundle) -> str:
