@@ -23,6 +23,7 @@ from pipeline.sources.block import BLOCK_BYTES, MAX_RECORD_BYTES, BadRecordError
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_TO_LINES = bytes.maketrans(b"\r\n\0", b"  \n")
 _GAP = re.compile(r"[ \t\r\n,]*")
 _FIRST_KEY = re.compile(r'[^\[]*\[[ \t\r\n]*\{[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 _NEXT_OBJECT = r",(?=[ \t\r\n]*\{{[ \t\r\n]*{})"
@@ -83,19 +84,33 @@ def _array(data: bytes) -> Iterator[Block]:
         valid = False
     record, line, position = 0, 1, 0
     for first, last in _groups(elements):
-        group = [bytes(element) for element in elements[first:last]]
-        numbers = np.empty(len(group), np.int64)
-        for k, element in enumerate(group):
-            start = data.index(element, position)
-            numbers[k] = line + data.count(b"\n", position, start)
-            position = start + len(element)
-            line = int(numbers[k]) + element.count(b"\n")
-        # in valid JSON a line break inside a record is white space: a string cannot hold one
-        flat = [element.replace(b"\n", b" ").replace(b"\r", b" ") for element in group] if valid else []
-        yield (_fast(b"\n".join(flat), record, numbers) if valid else None) or _one_by_one(group, record, numbers)
+        group = elements[first:last]
+        numbers, line, position = _line_numbers(data, group, line, position)
+        yield (_fast(_a_line_each(group), record, numbers) if valid else None) or _one_by_one(
+            [bytes(element) for element in group], record, numbers
+        )
         record += len(group)
     if not closed:
         yield block_of([], [Refused(record, line, "bad_json", "the array breaks off here", "")])
+
+
+def _line_numbers(data: bytes, group: Sequence[Any], line: int, position: int) -> tuple[np.ndarray, int, int]:
+    """The line on which each element begins, then the line and the position after the last of them.
+
+    `line` is that of `position`, from where on the elements stand in `data`.
+    """
+    starts = np.empty(len(group), np.int64)
+    begin = position
+    for k, element in enumerate(group):
+        starts[k] = position = data.index(element, position)
+        position += len(memoryview(element))
+    breaks = np.flatnonzero(np.frombuffer(data, np.uint8)[begin:position] == ord("\n"))
+    return line + np.searchsorted(breaks, starts - begin), line + len(breaks), position
+
+
+def _a_line_each(group: Sequence[Any]) -> bytes:
+    """The elements of a valid array as lines. A line break in one is white space: a string cannot hold one."""
+    return b"\0".join(group).translate(_TO_LINES)  # nor can valid JSON hold a NUL
 
 
 def _groups(elements: Sequence[Any]) -> Iterator[tuple[int, int]]:
