@@ -1,4 +1,7 @@
-"""A module of this package as a process of its own, which answers lines of JSON with lines of JSON."""
+"""A module of this package as a process of its own, which answers lines of JSON, or bytes.
+
+Bytes stand behind a line with their number.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # Large pages for what the process allocates: thousands of small ones cost more than the work itself in places.
 _ENVIRONMENT = {"PYTHONUTF8": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -41,8 +44,18 @@ class Child:
         with self._lock:
             process = self._started()
             if value is not None:
-                _send(process, value)
-            return _receive(process, seconds)
+                _send(process, _line(value))
+            line = _receive(process, _read_line, seconds)
+        return json.loads(line)
+
+    def ask_bytes(self, data: bytes | None, seconds: float) -> bytes:
+        """The same for a process that is sent bytes and answers with bytes."""
+        with self._lock:
+            process = self._started()
+            if data is not None:
+                _send(process, b"%d\n" % len(data))
+                _send(process, data)
+            return _receive(process, read_bytes, seconds)
 
     def close(self) -> None:
         """End the process."""
@@ -62,7 +75,7 @@ class Child:
                 env={**keep, **_ENVIRONMENT, "PYTHONPATH": package, **self._environment},
             )
             weakref.finalize(self, _end, self._process)
-            _send(self._process, self._first)
+            _send(self._process, _line(self._first))
         return self._process
 
 
@@ -70,24 +83,28 @@ def _is_secret(name: str) -> bool:
     return any(word in name.upper() for word in ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL"))
 
 
-def _send(process: subprocess.Popen[bytes], value: Any) -> None:
+def _line(value: Any) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _send(process: subprocess.Popen[bytes], data: bytes) -> None:
     if process.stdin is not None:
         try:
-            process.stdin.write(json.dumps(value).encode() + b"\n")
+            process.stdin.write(data)
             process.stdin.flush()
         except BrokenPipeError as error:
             raise EndedError("it ended the process it ran in") from error
 
 
-def _receive(process: subprocess.Popen[bytes], seconds: float) -> Any:
+def _receive(process: subprocess.Popen[bytes], read: Callable[[IO[bytes]], bytes | None], seconds: float) -> bytes:
     alarm = threading.Timer(seconds, process.kill)
     alarm.start()
-    line = process.stdout.readline() if process.stdout is not None else b""
+    found = read(process.stdout) if process.stdout is not None else None
     late = not alarm.is_alive()
     alarm.cancel()
-    if not line.endswith(b"\n"):
+    if found is None:
         raise EndedError(f"it took more than {seconds:g} seconds" if late else "it ended the process it ran in")
-    return json.loads(line)
+    return found
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -103,5 +120,26 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def answer(value: Any) -> None:
     """What the process itself says."""
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
+    sys.stdout.buffer.write(_line(value))
+    sys.stdout.buffer.flush()
+
+
+def answer_bytes(data: bytes | memoryview) -> None:
+    """The same for one that is asked for bytes."""
+    sys.stdout.buffer.write(b"%d\n" % len(data))
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def read_bytes(stream: IO[bytes]) -> bytes | None:
+    """The next bytes from the other side, or None if nothing whole comes."""
+    number = _read_line(stream)
+    if number is None:
+        return None
+    data = stream.read(int(number))
+    return data if len(data) == int(number) else None
+
+
+def _read_line(stream: IO[bytes]) -> bytes | None:
+    line = stream.readline()
+    return line if line.endswith(b"\n") else None

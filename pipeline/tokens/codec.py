@@ -1,9 +1,9 @@
 """Text → token ids, by two ways that must agree.
 
-The reference is Hugging Face's `tokenizers`: it knows for each token which characters it stands for. gigatoken is some
-fifty times as fast and gives ids alone. It is used where it is installed and reads the tokenizer, and then compared
-with the reference on texts made to tell tokenizers apart, and on rows of every batch: one difference, and the reference
-does it all.
+The reference (`reference.py`) is Hugging Face's `tokenizers`: it knows for each token which characters it stands for.
+gigatoken (`fast.py`) is some fifty times as fast and gives ids alone. It is used where it is installed and reads the
+tokenizer, and then compared with the reference on texts made to tell tokenizers apart, and on rows of every batch: one
+difference, and the reference does it all.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from pipeline.tokens.fast import Differs, Fast
 from pipeline.tokens.reference import Reference, Remote, Span
-from pipeline.tokens.tokenizer import TokenizerFile, byte_letters
+from pipeline.tokens.tokenizer import TokenizerFile
 
 # Where tokenizers differ: emoji joined by ZWJ and with VS16, combining characters, scripts, digits, runs of blanks.
 _PROBES = (
@@ -30,15 +30,8 @@ _PROBES = (
     "def f(x):\n    return {'a': [x, x**2]}  # <b>bold</b> __init__ http://a.b/c?d=e&f=%20",
     "\u00a0\u2003\u3000 \u200b…‘’“”\U000e0041\U00040000",
 )
-_SPACE = "▁".encode()  # how SentencePiece writes a space
-# A vocabulary that lacks more single bytes than this is not a byte-level one.
-_FEW_BYTES = 64
 # So many rows are sent to the reference's own process; more are worth loading it here, where it has all cores.
 _FEW_ROWS = 2000
-
-
-class Differs(Exception):
-    """gigatoken gave something else than the reference."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +54,28 @@ class Codec(AbstractContextManager["Codec"]):
         self.file, self.backend = file, backend
         self.local = Reference(file)
         self._remote: Remote | None = None
-        self._lock = threading.RLock()
+        self._fast = Fast(file) if backend == "auto" else None
+        self._lock = threading.Lock()
 
     def close(self) -> None:
-        """End the reference's process."""
-        if self._remote is not None:
-            self._remote.close()
+        """End the processes that it has started."""
+        for process in (self._remote, self._fast):
+            if process is not None:
+                process.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def start(self) -> None:
         """Begin to load what encoding many rows takes."""
-        if self.backend == "auto":
+        if self._fast is not None:
+            self._fast.start()
             self._asked_elsewhere().start()
         threading.Thread(target=self._load, daemon=True).start()
 
     def _load(self) -> None:
-        with self._lock:
-            if self._gigatoken is None:
-                self.local.slow  # noqa: B018
+        if self.fast is None:
+            self.local.slow  # noqa: B018
 
     def _asked_elsewhere(self) -> Remote:
         if self._remote is None:
@@ -108,51 +103,17 @@ class Codec(AbstractContextManager["Codec"]):
         return (np.array(found[0], np.int32), np.array(found[1], bool)) if found is not None else None
 
     @cached_property
-    def _gigatoken(self) -> Any:
-        if self.backend != "auto":
-            return None
-        try:
-            from gigatoken.gigatoken_rs import load_hf_json
-        except ImportError:
-            return None
-        try:
-            return load_hf_json(self._all_bytes())
-        except (RuntimeError, ValueError):  # a kind of tokenizer that it does not read
-            return None
-
-    def _all_bytes(self) -> bytes:
-        """tokenizer.json with a token for every byte: gigatoken wants them all.
-
-        What it needs beyond the vocabulary gets ids from `size` on, so that a text with such a byte is told apart.
-        """
-        model = self.file.content.model
-        if model.type != "BPE" or model.byte_fallback or not isinstance(model.vocab, dict):
-            return self.file.data
-        absent = [letter for letter in byte_letters() if letter not in model.vocab]
-        if not 0 < len(absent) < _FEW_BYTES:
-            return self.file.data
-        whole = msgspec.json.decode(self.file.data)
-        whole["model"]["vocab"] |= {letter: self.file.size + k for k, letter in enumerate(absent)}
-        return msgspec.json.encode(whole)
-
-    @cached_property
-    def fast(self) -> Any:
-        """gigatoken, or None where it is absent or refuses the tokenizer. Its ids are to be confirmed."""
+    def fast(self) -> Fast | None:
+        """gigatoken, or None where it is absent or does not read the tokenizer. Its ids are to be confirmed."""
         with self._lock:
-            return self._gigatoken
-
-    def written(self, data: bytes) -> tuple[np.ndarray, bytes]:
-        """gigatoken's ids of a text, and the text that these make. One thread at a time: it allows no more."""
-        with self._lock:
-            ids = self.fast.encode(data)
-            return ids, self.fast.decode(ids)
+            return self._fast if self._fast is not None and len(self._fast.pieces) else None
 
     def confirm(self, samples: Sequence[Sample]) -> None:
         """Compare gigatoken with the reference, on these samples and on texts made to tell tokenizers apart.
 
         Raises: Differs if the reference gives other ids, or finds others to be trained on.
         """
-        if not samples:
+        if not samples or self.fast is None:
             return
         spans = [*(sample.spans for sample in samples), *([] for _ in _PROBES)]
         expected = self._asked_elsewhere().with_spans([*(sample.text for sample in samples), *_PROBES], spans)
@@ -160,15 +121,6 @@ class Codec(AbstractContextManager["Codec"]):
             if ids != sample.ids or trained != sample.trained:
                 raise Differs(sample.text)
         for probe, (ids, _) in zip(_PROBES, expected[len(samples) :], strict=True):
-            own = self.written(probe.encode())[0].tolist()
+            own = self.fast.ids(probe.encode()).tolist()
             if own != ids and max(own) < self.file.size:  # texts with foreign ids are left to the reference
                 raise Differs(probe)
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """The bytes that each token of gigatoken's stands for, by id: how many (int64)."""
-        with self._lock:
-            pieces: dict[int, bytes] = self.fast.vocab
-        found = np.zeros(max(pieces) + 1, np.int64)
-        found[list(pieces)] = [len(piece.replace(_SPACE, b" ")) for piece in pieces.values()]
-        return found

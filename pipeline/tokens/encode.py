@@ -47,7 +47,10 @@ class Encoded:
 def encode(
     rows: pa.RecordBatch, rendered: pa.RecordBatch, codec: Codec, renderer: Renderer, fast: bool = True
 ) -> Encoded:
-    """Ids and labels of rows with `messages`, `tools`, `meta`, as rendered; none for a row without text."""
+    """Ids and labels of rows with `messages`, `tools`, `meta`, as rendered; none for a row without text.
+
+    Raises: Differs if gigatoken, used where `fast`, ends.
+    """
     text = pl.Series("text", pl.from_arrow(rendered.column("text")))
     targets = Targets.of(rendered.column("targets"))
     batch = conversations(rows)
@@ -57,7 +60,7 @@ def encode(
     quick, slow = None, plain
     samples: list[Sample] = []
     if fast and codec.fast is not None and len(plain):
-        quick, slow = quick_ids(text, targets, plain, codec)
+        quick, slow = quick_ids(text, targets, plain, codec.file, codec.fast)
         if quick is not None:
             samples = _sampled(text, targets, plain, slow, quick)
     done |= zip(slow.tolist(), codec.with_spans(text.gather(slow).to_list(), targets.of_rows(slow)), strict=True)

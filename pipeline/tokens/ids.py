@@ -13,8 +13,9 @@ from pipeline.kept import Kept, keep
 from pipeline.pool import Pool
 from pipeline.render.renderer import Renderer
 from pipeline.schema import ENCODED
-from pipeline.tokens.codec import Codec, Differs, Sample
+from pipeline.tokens.codec import Codec, Sample
 from pipeline.tokens.encode import encode
+from pipeline.tokens.fast import Differs
 from pipeline.tools import ids_folder
 from pipeline.workers import in_order
 

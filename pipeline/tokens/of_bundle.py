@@ -15,8 +15,8 @@ from pipeline.render.loss import Loss
 from pipeline.render.render import Rendering, render
 from pipeline.render.renderer import Renderer
 from pipeline.schema import ENCODED, RENDERED
-from pipeline.tokens.codec import Differs
 from pipeline.tokens.encode import encode
+from pipeline.tokens.fast import Differs
 from pipeline.tools import Tools
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.arrow import numbers
-from pipeline.tokens.codec import Codec
+from pipeline.arrow import integers, numbers
+from pipeline.tokens.fast import Fast
 from pipeline.tokens.reference import Span
+from pipeline.tokens.tokenizer import TokenizerFile
 
 
 @dataclass(frozen=True)
@@ -43,34 +44,34 @@ class Targets:
         return [list(zip(self.starts[own].tolist(), self.ends[own].tolist(), strict=True)) for own in parts]
 
 
-def quick_ids(text: pl.Series, targets: Targets, plain: np.ndarray, codec: Codec) -> tuple[Ids | None, np.ndarray]:
+def quick_ids(
+    text: pl.Series, targets: Targets, plain: np.ndarray, file: TokenizerFile, fast: Fast
+) -> tuple[Ids | None, np.ndarray]:
     """gigatoken's ids of the rows `plain`, and the rows among them that the reference has to encode.
 
     It gives no offsets. But the bytes of the tokens laid end to end must be the text, byte for byte, and then say
     where each token begins and ends. Where they are not (a normalizer changed the text, say), or where a text has
-    bytes that the vocabulary lacks, the reference decides.
+    bytes that the vocabulary lacks, the reference decides. Raises: Differs if gigatoken ends.
     """
     texts = text.gather(plain)
-    separator = next((token for token in codec.file.special if not texts.str.contains(token, literal=True).any()), None)
+    separator = next((token for token in file.special if not texts.str.contains(token, literal=True).any()), None)
     if separator is None:
         return None, plain
     mark = separator.encode()
     data, bounds = _joined(texts, mark)
-    whole, written = codec.written(data)
-    at = np.flatnonzero(whole == codec.file.special[separator])
+    whole = fast.ids(data)
+    at = np.flatnonzero(whole == file.special[separator])
     if len(at) != len(plain) - 1:
         return None, plain
-    lengths = codec.lengths[whole]
-    ends = np.cumsum(lengths)
+    edges, written = _written(whole, fast)
     last = np.append(at, len(whole))  # the token after each row
     first = np.append(0, at + 1)
-    edges = np.append(0, ends)
     own = np.stack([edges[first], edges[last]], axis=1)
-    wrong = _wrong(written, data, own, bounds)
+    wrong = _wrong(written, np.frombuffer(data, np.uint8), own, bounds)
     row_of = np.repeat(np.arange(len(plain)), np.diff(np.append(first, len(whole))))
-    wrong[row_of[whole >= codec.file.size]] = True
+    wrong[row_of[whole >= file.size]] = True
     shift = (bounds - own)[:, 0]  # 0 unless a row before has other bytes than its text
-    trained = _trained(texts, targets, plain, bounds[:, 0], ends + shift[row_of], lengths)
+    trained = _trained(texts, targets, plain, bounds[:, 0], edges[1:] + shift[row_of], np.diff(edges))
     kept = np.ones(len(whole), dtype=bool)
     kept[at] = False
     return Ids(whole[kept].astype(np.int32), trained[kept], last - first), plain[wrong]
@@ -84,14 +85,20 @@ def _joined(texts: pl.Series, mark: bytes) -> tuple[bytes, np.ndarray]:
     return data, np.stack([ends - lengths, ends], axis=1)
 
 
-def _wrong(written: bytes, data: bytes, tokens: np.ndarray, texts: np.ndarray) -> np.ndarray:
+def _written(ids: np.ndarray, fast: Fast) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of tokens end to end, and where each begins, with the end."""
+    if len(ids) == 0:
+        return np.zeros(1, np.int64), np.zeros(0, np.uint8)
+    _, edges, data = fast.pieces.take(integers(ids)).buffers()
+    return np.frombuffer(edges, np.int64, len(ids) + 1), np.frombuffer(data, np.uint8)
+
+
+def _wrong(written: np.ndarray, data: np.ndarray, tokens: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """Whether the bytes of each row's tokens are others than those of its text; both rows × (begin, end)."""
-    if written == data and np.array_equal(tokens, texts):
+    if np.array_equal(tokens, texts) and np.array_equal(written[: len(data)], data):
         return np.zeros(len(texts), dtype=bool)
-    if len(written) != tokens[-1, 1]:  # some tokens have other bytes in a text than by themselves
-        return np.ones(len(texts), dtype=bool)
     pairs = zip(tokens.tolist(), texts.tolist(), strict=True)
-    return np.array([written[a:b] != data[c:d] for (a, b), (c, d) in pairs])
+    return np.array([not np.array_equal(written[a:b], data[c:d]) for (a, b), (c, d) in pairs])
 
 
 def _trained(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,7 +33,7 @@ def test_ids_known_to_the_vocabulary_are_the_references(name: str, codec: Find, 
     if own.fast is None:
         pytest.skip("gigatoken is not installed")
     for text in some:
-        ids = np.array(own.fast.encode(text))
+        ids = own.fast.ids(text.encode())
         if len(ids) and ids.max() >= own.file.size:
             continue  # left to the reference
         assert ids.tolist() == codec(name, "tokenizers").slow.encode(text, add_special_tokens=False).ids

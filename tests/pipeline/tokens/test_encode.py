@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.render.loss import Loss
-from pipeline.tokens.codec import Codec, Differs
+from pipeline.tokens.codec import Codec
 from pipeline.tokens.encode import IGNORED, encode
+from pipeline.tokens.fast import Differs
 from pipeline.tokens.tokenizer import TokenizerFile
 
 Row = dict[str, Any]
@@ -320,8 +321,8 @@ class Wrong:
     def __init__(self, codec: Codec, sign: str) -> None:
         self.fast, self.number = codec.fast, codec.slow.encode(sign, add_special_tokens=False).ids[-1]
 
-    def encode(self, data: Any) -> np.ndarray:
-        ids = np.array(self.fast.encode(data))
+    def ids(self, data: bytes) -> np.ndarray:
+        ids = np.array(self.fast.ids(data))
         ids[ids == self.number] = 0 if self.number else 1
         return ids
 
@@ -333,7 +334,6 @@ def test_a_way_that_disagrees_is_not_silently_used(codec: Find, rendered: Any, m
     own, reference = codec("bytes"), codec("bytes", "tokenizers")
     if own.fast is None:
         pytest.skip("gigatoken is not installed")
-    assert own.lengths.sum()  # made of the true one
     rows = [talk(f"q{k}", "Hello world") for k in range(200)]
     rows[77] = talk("q77", "一块橡皮8角 Å")
     batch, made, renderer = rendered("chatml", rows)
