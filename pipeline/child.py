@@ -17,6 +17,7 @@ from typing import IO, Any
 
 # Large pages for what the process allocates: thousands of small ones cost more than the work itself in places.
 _ENVIRONMENT = {"PYTHONUTF8": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+_NICE = 5
 
 
 class EndedError(Exception):
@@ -116,6 +117,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
             except BrokenPipeError:  # what was still to be sent
                 continue
+
+
+def first_line() -> Any:
+    """What the process is started with. From then on it gives way to the one that asks, which has work to do, too."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    return json.loads(sys.stdin.buffer.readline())
 
 
 def answer(value: Any) -> None:

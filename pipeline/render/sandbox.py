@@ -19,7 +19,7 @@ from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.child import answer
+from pipeline.child import answer, first_line
 
 # What a template may allocate beyond what the process has at its start.
 _MEMORY_BYTES = 1 << 30
@@ -131,11 +131,11 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Answer requests until there are no more."""
+    first = first_line()
     _import_chat_templates()  # before its memory counts as the template's
 
     from pipeline.render.outline import outline
 
-    first = json.loads(sys.stdin.readline())
     _end_with_parent()
     _limit_memory()
     answer({})

@@ -6,7 +6,6 @@ vocabulary, for most of a second, and while it encodes.
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from pipeline.child import Child, EndedError, answer_bytes, read_bytes
+from pipeline.child import Child, EndedError, answer_bytes, first_line, read_bytes
 from pipeline.tokens.tokenizer import TokenizerFile, byte_letters, open_tokenizer
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def _all_bytes(file: TokenizerFile) -> bytes:
 
 def main() -> None:
     """Answer with the bytes of the tokens, then with the ids of each text, until there are no more."""
-    tokenizer = load(open_tokenizer(json.loads(sys.stdin.buffer.readline())["path"]))
+    tokenizer = load(open_tokenizer(first_line()["path"]))
     if tokenizer is None:
         return
     found: dict[int, bytes] = tokenizer.vocab

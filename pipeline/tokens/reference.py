@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from pipeline.child import Child, EndedError, answer
+from pipeline.child import Child, EndedError, answer, first_line
 from pipeline.errors import ConfigError
 from pipeline.tokens.tokenizer import TokenizerFile, open_tokenizer
 
@@ -161,8 +161,7 @@ class Remote:
 
 def main() -> None:
     """Answer requests until there are no more."""
-    path = json.loads(sys.stdin.readline())["path"]
-    reference = Reference(open_tokenizer(path))
+    reference = Reference(open_tokenizer(first_line()["path"]))
     reference.slow  # noqa: B018  loaded while nobody asks yet
     answers = {"with_spans": reference.with_spans, "with_literals": reference.with_literals}
     for line in sys.stdin:

@@ -345,3 +345,16 @@ def test_templates_that_are_not_the_projects_render_by_rows_of_a_process(tmp_pat
         many = [{"messages": say(f"q{k}", f"a{k}")} for k in range(250)]
         found = renderer.rows(many)
     assert [row["text"][start:end] for row in found for start, end in row["blocks"]] == [f"a{k}" for k in range(250)]
+
+
+@pytest.mark.parametrize("needs", ["", "from . import around", "from .. import around"], ids=["none", "inner", "outer"])
+def test_the_module_of_chat_templates_is_found_whatever_it_needs_around_it(needs: str, tmp_path: Path) -> None:
+    utils = tmp_path / "transformers" / "utils"
+    utils.mkdir(parents=True)
+    for package in (utils, utils.parent):
+        (package / "__init__.py").write_text("around = 1")
+    (utils / "chat_template_utils.py").write_text(f"{needs}\nprint('found')")
+    command = "from pipeline.render.sandbox import _import_chat_templates as find; find()"
+    found = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", command], env=os.environ | found, capture_output=True, check=True)
+    assert done.stdout.split() == [b"found"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.tokens.codec import Codec
+from pipeline.tokens.fast import Differs
 from pipeline.tokens.tokenizer import open_tokenizer
 
 Find = Callable[..., Codec]
@@ -37,6 +38,19 @@ def test_ids_known_to_the_vocabulary_are_the_references(name: str, codec: Find, 
         if len(ids) and ids.max() >= own.file.size:
             continue  # left to the reference
         assert ids.tolist() == codec(name, "tokenizers").slow.encode(text, add_special_tokens=False).ids
+
+
+def test_without_gigatokens_process_the_reference_is_to_be_asked(tokenizer: Callable[[str], Any]) -> None:
+    pytest.importorskip("gigatoken")
+    with Codec(tokenizer("bytes")) as own:
+        fast = own.fast
+        assert fast is not None
+        assert len(fast.ids(b"Hello world"))
+        process = fast._child._process  # pyright: ignore[reportPrivateUsage]
+        assert process is not None
+        process.kill()
+        with pytest.raises(Differs):
+            fast.ids(b"Hello world")
 
 
 @pytest.mark.parametrize("kind", ["WordLevel", "WordPiece", "Unigram"])
