@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import SourceError
 from pipeline.keys import json_text
@@ -41,6 +40,8 @@ def read_arrow(file: RawFile, where: str) -> Iterator[Block]:
 def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
     with file.open() as stream:
         if file.format == "parquet":
+            import pyarrow.parquet as pq
+
             source = pa.BufferReader(stream.read()) if file.compression else str(file.path)
             yield from pq.ParquetFile(source).iter_batches(_BATCH_ROWS)
             return
