@@ -13,6 +13,7 @@ from pathlib import Path
 _ENVIRONMENT = {
     "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "OPENBLAS_NUM_THREADS": "1",  # NumPy's: nothing here multiplies matrices, and its threads spin while they wait
 }
 _MALLOPT = {-1: 2**31 - 1, -3: 2**30, -8: 1}  # glibc's M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (bytes), M_ARENA_MAX
 
