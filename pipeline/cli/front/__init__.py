@@ -38,8 +38,8 @@ def main(program: Program, argv: Sequence[str]) -> int:
         return _report(ended.cause)
     except BrokenPipeError as error:
         return _closed_pipe(error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
         return 130
     return status
 

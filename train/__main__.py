@@ -1,0 +1,24 @@
+"""`python -m train VERB …`: from a bundle to an adapter, and on from there."""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.__main__ import leave
+from pipeline.cli import root
+from pipeline.cli.front import Program, Verb, main
+
+PROGRAM = Program(
+    name="python -m train",
+    summary="From a bundle to an adapter that can be merged, exported and talked to.",
+    verbs={
+        "sft": Verb("tune a model on a bundle (QLoRA): an adapter, with all that was measured", "train.cli.sft", "sft"),
+    },
+    conf=root() / "conf",
+    module="train",
+    script=None,
+)
+
+
+if __name__ == "__main__":
+    leave(main(PROGRAM, sys.argv[1:]))

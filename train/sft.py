@@ -1,0 +1,254 @@
+"""One training, from prepared sequences to a run: what `python -m train sft` does, step by step."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from trl.trainer.sft_config import SFTConfig
+
+from pipeline.store import lock, new_folder, write_pointer
+from train.answers import ANSWERS, Asked, answers_before, say_answers, write_answers
+from train.curves import draw_curves
+from train.generate import end_tokens, served_template, trained_end
+from train.memory import gib, is_shortage, peak, room, shortage
+from train.model import add_adapter, load_model, load_tokenizer, weights
+from train.parallel import is_main
+from train.prepare import Prepared
+from train.record import file_entries, run_manifest, run_results
+from train.run import DONE, INTERRUPTED, Run, write_manifest
+from train.settings import Train
+from train.steps import every
+from train.trainer import Trainer, newest_checkpoint
+from train.watch import Interruptions, Metrics, Timetable
+
+Say = Callable[[str], None]
+METRICS, CURVES = "metrics.jsonl", "curves.png"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run goes. `resumed` says that it is there already, and to be gone on with."""
+
+    folder: Path
+    resumed: bool
+
+
+def train(settings: Train, ready: Prepared, place: Place, command: str, root: Path, say: Say) -> Run:
+    """Train an adapter, and write the run.
+
+    Raises: MemoryShortError if memory runs out. What was reached until then stays, to be resumed.
+    """
+    main = is_main()
+    with ExitStack() as stack:
+        if main:
+            stack.enter_context(lock(settings.paths.pools, place.folder))
+            place.folder.mkdir(parents=True, exist_ok=True)
+        manifest = run_manifest(settings, ready, place.folder.name, command, root)
+        if main:
+            write_manifest(place.folder, manifest)
+            write_pointer(settings.paths.runs / "latest", str(place.folder.resolve()))
+        try:
+            return _train(settings, ready, place, manifest, say)
+        except BaseException as error:
+            if main:
+                write_manifest(place.folder, manifest | {"state": INTERRUPTED})
+            if is_shortage(error):
+                raise shortage(settings, ready.device, ready.checkpointing) from error
+            raise
+
+
+def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, Any], say: Say) -> Run:
+    began = time.perf_counter()
+    run, schedule = Run(place.folder, manifest), settings.schedule
+    tokenizer = load_tokenizer(ready.files.folder)
+    model = load_model(ready.files.folder, ready.device)
+    say(model_line(ready, model))
+    model = add_adapter(model, settings.lora, settings.model.lora_targets, settings.seed)
+    say(adapter_line(settings, model))
+    ends = end_tokens(model, tokenizer, trained_end(ready.sequences.table))
+    asked = Asked(settings.questions, ready.template, tokenizer, settings.answer_tokens, ends)
+    before = answers_before(run.folder) if place.resumed else asked.answers(model)
+    if before and is_main():
+        write_answers(run.folder, settings.questions, before, [None] * len(before))
+    checkpoint = newest_checkpoint(run.folder / "checkpoints") if place.resumed else None
+    since = int(checkpoint.name.removeprefix("step-")) if checkpoint is not None else 0
+    timetable = Timetable(
+        evaluate_at=every(schedule.eval_steps, ready.steps.total) if len(ready.documents.source) else set(),
+        save_at=every(schedule.save_steps, ready.steps.total),
+        log_every=schedule.logging_steps,
+        patience=schedule.early_stopping,
+    )
+    metrics = Metrics(run.folder / METRICS, ready.steps, ready.device, say, since)
+    timetable.catch_up(metrics.records)
+    if checkpoint is not None:
+        say(f"resumed    from {checkpoint.name}")
+    with Interruptions(say) as interruptions, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        watching = (timetable, metrics, interruptions)
+        trainer = make_trainer(settings, ready, model, tokenizer, run.folder, watching, since)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        step = trainer.state.global_step
+    if interruptions.caught and step < ready.steps.total:
+        raise InterruptedAt(run.folder, step)
+    if not is_main():
+        return run
+    if timetable.stopped_early:
+        load_best(trainer, timetable, say)
+    save_adapter(run, model, tokenizer, ready, ends)
+    after = asked.answers(model)
+    if after:
+        write_answers(run.folder, settings.questions, before, after)
+        say_answers(settings.questions, before, after, say)
+    used = peak(ready.device)
+    draw_curves(metrics.records, run.folder.name, run.folder / CURVES)
+    results = run_results(metrics.records, time.perf_counter() - began, used)
+    results |= {"best_step": timetable.best[1]} if timetable.stopped_early and timetable.best is not None else {}
+    names = [METRICS, CURVES, run.adapter.name, *([ANSWERS] if after else [])]
+    run.manifest.update(state=DONE, results=results, files=file_entries(run.folder, names))
+    write_manifest(run.folder, run.manifest)
+    for line in result_lines(results):
+        say(line)
+    advice = room(used, ready.device, settings, ready.checkpointing)
+    if advice is not None:
+        say(f"note       {advice}")
+    return run
+
+
+class InterruptedAt(KeyboardInterrupt):
+    """The user ended the training after a step; a checkpoint of it is there."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        super().__init__(f"interrupted after step {step}; to go on: python -m train sft resume={folder}")
+
+
+def make_trainer(
+    settings: Train,
+    ready: Prepared,
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    watching: tuple[Timetable, Metrics, Interruptions],
+    since: int,
+) -> Trainer:
+    """TRL's trainer, told everything."""
+    timetable = watching[0]
+    schedule, device, steps = settings.schedule, ready.device, ready.steps
+    arguments = SFTConfig(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=steps.total,
+        per_device_train_batch_size=steps.batch,
+        gradient_accumulation_steps=steps.accumulate,
+        learning_rate=schedule.learning_rate,
+        lr_scheduler_type=schedule.lr_scheduler_type,
+        warmup_steps=round(schedule.warmup_ratio * steps.total),
+        weight_decay=schedule.weight_decay,
+        max_grad_norm=schedule.max_grad_norm,
+        optim=device.optim,
+        gradient_checkpointing=ready.checkpointing,
+        bf16=device.dtype == "bf16",
+        fp16=device.dtype == "fp16",
+        use_cpu=device.kind == "cpu",
+        seed=settings.seed,
+        data_seed=settings.seed,
+        # The sequences are packed already: no preparation, no padding, positions that begin anew in each document.
+        padding_free=True,
+        packing=False,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        train_sampling_strategy="sequential",
+        remove_unused_columns=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=device.kind == "cuda",
+        eval_strategy="no",
+        eval_on_start=bool(timetable.evaluate_at) and since == 0,
+        save_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to=[] if schedule.report_to == "none" else [schedule.report_to],
+        run_name=folder.name,
+        disable_tqdm=True,
+        ddp_backend="gloo" if device.kind == "cpu" and steps.devices > 1 else None,
+    )
+    rows = datasets.Dataset(ready.sequences.table)
+    trainer = Trainer(
+        documents=ready.documents,
+        max_length=settings.config["tokens"]["max_length"],
+        checkpoints=folder / "checkpoints",
+        keep=schedule.save_total_limit,
+        model=model,
+        args=arguments,
+        train_dataset=rows.select(steps.order),
+        processing_class=tokenizer,
+        callbacks=list(watching),
+        best=lambda: timetable.best[1] if timetable.patience is not None and timetable.best is not None else None,
+    )
+    for callback in [own for own in trainer.callback_handler.callbacks if type(own).__name__ == "PrinterCallback"]:
+        trainer.remove_callback(callback)
+    return trainer
+
+
+def load_best(trainer: Trainer, timetable: Timetable, say: Say) -> None:
+    """Put the adapter of the best step back."""
+    if timetable.best is None:
+        return
+    loss, step = timetable.best
+    say(f"stopped    early; the adapter is that of step {step}, whose validation loss is {loss:.4f}")
+    place = trainer.checkpoints / f"step-{step:06d}"
+    if place.is_dir():
+        trainer.load_weights(place)
+
+
+def save_adapter(run: Run, model: Any, tokenizer: Any, ready: Prepared, ends: Sequence[int]) -> None:
+    """The adapter, its tokenizer, the template it was trained with and what ends an answer, in one folder."""
+    with new_folder(run.adapter) as folder:
+        model.save_pretrained(str(folder.path))
+        tokenizer.chat_template = served_template(ready.template)
+        tokenizer.save_pretrained(str(folder.path))
+        (folder.path / "README.md").unlink(missing_ok=True)
+        folder.write_json("generation_config.json", {"do_sample": False, "eos_token_id": list(ends)})
+
+
+def model_line(ready: Prepared, model: Any) -> str:
+    """`model      134,515,008 parameters, 0.5 GiB on disk, 0.3 GiB as bf16, quant none`."""
+    counts = weights(model)
+    disk = sum(path.stat().st_size for path in ready.files.folder.glob("*.safetensors"))
+    kind = ready.device.dtype if ready.device.quant == "none" else ready.device.quant
+    sizes = f"{mib(disk)} MiB on disk, {mib(counts['bytes'])} MiB as {kind}"
+    return f"model      {counts['parameters']:,} parameters: {sizes}"
+
+
+def adapter_line(settings: Train, model: Any) -> str:
+    """`adapter    r 16, alpha 32: 4,884,480 of 139,399,488 parameters are trained (3.50 %)`."""
+    counts = weights(model)
+    share = counts["trainable"] / counts["parameters"]
+    return (
+        f"adapter    r {settings.lora.r}, alpha {settings.lora.alpha:g}: {counts['trainable']:,} of "
+        f"{counts['parameters']:,} parameters are trained ({share:.2%})"
+    )
+
+
+def result_lines(results: dict[str, Any]) -> list[str]:
+    """What came of it."""
+    lines: list[str] = []
+    if "validation" in results:
+        before, after = results["validation"]["before"], results["validation"]["after"]
+        names = {name: name.removeprefix("eval_loss").strip("_") or "all" for name in after if name != "step"}
+        pairs = [f"{short} {before[name]:.4f} → {after[name]:.4f}" for name, short in names.items()]
+        lines.append("validation " + " · ".join(pairs))
+    if "step" in results:
+        speed = f"{results['tokens_per_second']:,.0f} tokens/s, {results['target_tokens_per_second']:,.0f} targets/s"
+        reached = f"{results['step']} steps, {results['target_tokens']:,} targets in {results['seconds']:.0f} s"
+        lines.append(f"done       {reached}: {speed}, peak {gib(results['peak_memory_bytes'])} GiB")
+    return lines
+
+
+def mib(size: float) -> str:
+    """Bytes as MiB."""
+    return f"{size / 2**20:,.0f}"
