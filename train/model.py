@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,14 +44,17 @@ def load_model(folder: Path, device: Device) -> Any:
     }
     if device.quant != "none":
         settings["device_map"] = {"": 0 if device.kind == "cuda" else device.kind}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(str(folder), **settings)
-        except (OSError, ValueError, KeyError) as error:
-            raise _unreadable(folder, error) from error
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(folder), **settings)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(folder, error) from error
     if device.quant == "none":
         model = model.to(device.kind)
+    for module in model.modules():
+        # bitsandbytes would pack 4-bit weights for inference as soon as a processor with bf16 instructions computes
+        # without gradients (a validation, say), and gives no gradients ever after, without an error.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model.config.use_cache = False
     return model
 

@@ -13,10 +13,15 @@ from train.settings import Train
 
 
 def build_bundle(settings: Train, say: Callable[[str], None]) -> Path:
-    """Build a bundle with the settings in `build`; returns its folder. Raises: StoreError if that fails."""
+    """Build a bundle with the settings in `build`; returns its folder. Raises: StoreError if that fails.
+
+    `rows=FILE` is the path of the source that `build` calls `rows`.
+    """
     package = str(Path(__file__).resolve().parents[1])
     paths = [f"paths.pools={settings.paths.pools}", f"paths.bundles={settings.paths.bundles}"]
-    command = [sys.executable, "-m", "pipeline", "build", *paths, *settings.build]
+    rows = settings.config.get("rows")
+    own = [f"sources.rows.path={rows}"] if rows is not None else []
+    command = [sys.executable, "-m", "pipeline", "build", *paths, *settings.build, *own]
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     last = ""
     with subprocess.Popen(

@@ -124,6 +124,9 @@ def read_train(config: Mapping[str, Any]) -> Train:
         paths=read_train_paths(config, errors),
         config=config,
     )
+    if config.get("rows") is not None and not settings.build:
+        fix = "name a recipe that builds with rows of one's own: experiment=gemma3_qlora"
+        errors.append(ConfigError(f"rows={config['rows']}", "`build` is empty, so nothing reads it", fix))
     if errors:
         raise ConfigErrors(errors)
     return settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -89,8 +88,7 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
     timetable.catch_up(metrics.records)
     if checkpoint is not None:
         say(f"resumed    from {checkpoint.name}")
-    with Interruptions(say) as interruptions, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning)
+    with Interruptions(say) as interruptions:
         watching = (timetable, metrics, interruptions)
         trainer = make_trainer(settings, ready, model, tokenizer, run.folder, watching, since)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)

@@ -65,7 +65,7 @@ class Metrics(TrainerCallback):
 
     def __init__(self, path: Path, steps: Steps, device: Device, say: Callable[[str], None], since: int) -> None:
         self.path, self.steps, self.device, self.say = path, steps, device, say
-        self.records = [record for record in read_metrics(path) if record["step"] <= since]
+        self.records = [record for record in read_metrics(path) if record["step"] <= since] if since else []
         self._from = (time.perf_counter(), since)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

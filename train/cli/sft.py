@@ -25,7 +25,6 @@ printed is the run's folder: adapter and tokenizer, metrics.jsonl, curves.png, m
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +46,6 @@ def run(config: dict[str, Any], job: Job) -> None:
     from pipeline.cli import prepare_libraries
 
     prepare_libraries(config.get("threads"))
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from train.settings import read_train
 
     settings = read_train(config)
@@ -55,7 +53,9 @@ def run(config: dict[str, Any], job: Job) -> None:
     if resumed is not None:
         settings = read_train({**resumed.manifest["config"], "paths": config["paths"], "threads": config["threads"]})
     from train.parallel import processes, share
+    from train.quiet import quiet
 
+    quiet()
     with processes() as count:
         from pipeline.manifest import open_bundle
 

@@ -1,0 +1,272 @@
+"""Whole trainings on tiny models of real architectures: what they write, and that they can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.conftest import CONFIGS, ROOT
+
+pytest.importorskip("trl")
+Train = Callable[..., int]
+STEPS = "train.max_steps=6"
+MANY = "train.epochs=50"
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text("utf-8"))
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
+def losses(folder: Path) -> dict[int, float]:
+    return {record["step"]: record["loss"] for record in records(folder) if "loss" in record}
+
+
+def measured(folder: Path) -> dict[int, float]:
+    return {record["step"]: record["eval_loss"] for record in records(folder) if "eval_loss" in record}
+
+
+def adapter_bytes(folder: Path) -> bytes:
+    (path,) = folder.glob("*_lora_adapter/adapter_model.safetensors")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(("model", "quant"), [*((model, "none") for model in CONFIGS), ("qwen3", "nf4")])
+def test_a_training_lowers_the_loss_and_writes_a_run(
+    model: str, quant: str, train: Train, tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate = [
+        "train.learning_rate=0.02",
+        "train.max_steps=12",
+        "train.epochs=9",
+        "train.eval_steps=0.5",
+        "questions=[1+1?]",
+    ]
+    assert train(model, f"quant={quant}", *rate, "answer_tokens=4") == 0
+    run = tmp_path / "run"
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == str(run)
+    found = manifest(run)
+    assert found["state"] == "done"
+    assert found["bundle"]["digest"] == json.loads((bundle / "manifest.json").read_text())["digest"]
+    assert found["device"]["quant"] == quant
+    measures = [record for record in records(run) if "eval_loss" in record]
+    assert measures[0]["step"] == 0
+    assert {"eval_loss_cmath", "eval_loss_emoji"} <= set(measures[0])
+    assert measures[-1]["eval_loss"] < measures[0]["eval_loss"] - 0.1
+    assert measures[-1]["step"] == found["steps"]["total"]
+    names = {path.name for path in (run / f"tiny-{model}_lora_adapter").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"} <= names
+    assert not list(run.rglob("*.bin")) + list(run.rglob("*.pt")) + list(run.rglob("*.pth"))
+    (answer,) = [json.loads(line) for line in (run / "answers.jsonl").read_text("utf-8").splitlines()]
+    assert answer["question"] == "1+1?"
+    assert (run / "curves.png").stat().st_size > 5000
+
+
+def test_the_same_seed_gives_the_same_adapter_and_another_does_not(train: Train, tmp_path: Path) -> None:
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert train("llama", STEPS, MANY, f"seed={seed}", "lora.dropout=0.1", out=out) == 0
+    assert adapter_bytes(tmp_path / "a") == adapter_bytes(tmp_path / "b") != adapter_bytes(tmp_path / "c")
+
+
+@pytest.mark.parametrize("stop", [1, 5])
+def test_a_run_that_was_killed_goes_on_to_the_same_losses(
+    stop: int, train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
+) -> None:
+    settings = [STEPS, MANY, "train.save_steps=2", "train.eval_steps=2", "lora.dropout=0.1", "train.learning_rate=0.01"]
+    assert train("qwen3", *settings, out="whole") == 0
+    broken = tmp_path / "broken"
+    kill_at(stop, broken, bundle, tiny_model("qwen3"), settings, tmp_path)
+    assert manifest(broken)["state"] == "running"
+    assert not list(broken.glob("*_lora_adapter"))
+    resume(broken, tmp_path)
+    whole, again = losses(tmp_path / "whole"), losses(broken)
+    assert again.keys() == whole.keys()
+    assert max(abs(again[step] - whole[step]) for step in whole) <= 1e-5
+    assert adapter_bytes(broken) == adapter_bytes(tmp_path / "whole")
+    assert measured(broken) == measured(tmp_path / "whole")
+
+
+def command(out: Path, bundle: Path, model: Path, settings: list[str], folder: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "train", "sft", f"bundle={bundle}", f"model.path={model}", "template=chatml"),
+        *("tokens.max_length=256", "train.gradient_accumulation_steps=2", "train.eval_rows=6", "dtype=fp32"),
+        *(f"out={out}", f"paths.pools={bundle.parent / 'pools'}", f"paths.runs={folder / 'runs'}", *settings),
+    ]
+
+
+def started(*arguments: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    )
+
+
+def wait_for(process: subprocess.Popen[str], begin: str) -> None:
+    for line in process.stdout or ():
+        if line.strip().startswith(begin):
+            return
+    raise AssertionError(f"it ended before it said {begin}")
+
+
+def kill_at(step: int, out: Path, bundle: Path, model: Path, settings: list[str], folder: Path) -> None:
+    """Kill a training without a word, as soon as it has said a step."""
+    process = started(out, bundle, model, settings, folder)
+    wait_for(process, f"{step}/6")
+    process.kill()
+    process.wait()
+
+
+def resume(run: Path, folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "train", "sft", f"resume={run}", f"paths.runs={folder / 'runs'}"],
+        *(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]) -> None:
+    out = tmp_path / "run"
+    process = started(out, bundle, tiny_model("llama"), ["train.epochs=200", "train.eval_steps=0.5"], tmp_path)
+    wait_for(process, "3/")
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert f"python -m train sft resume={out}" in said
+    assert manifest(out)["state"] == "interrupted"
+    (checkpoint,) = (out / "checkpoints").iterdir()
+    assert checkpoint.name >= "step-000003"
+
+
+def test_a_damaged_bundle_is_refused(
+    train: Train, tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = bundle / "train.jsonl"
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"a", b"b", 1))
+    try:
+        assert train("llama", STEPS, MANY) == 2
+    finally:
+        path.write_bytes(good)
+    assert "train.jsonl" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_was_damaged_is_passed_over(train: Train, tmp_path: Path) -> None:
+    from train.trainer import newest_checkpoint
+
+    assert train("llama", STEPS, MANY, "train.save_steps=2") == 0
+    places = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in sorted(places.iterdir())] == ["step-000004", "step-000006"]
+    last = places / "step-000006" / "optimizer.safetensors"
+    last.write_bytes(last.read_bytes()[:-1])
+    assert newest_checkpoint(places) == places / "step-000004"
+
+
+def test_a_run_ends_at_a_number_of_target_tokens(train: Train, tmp_path: Path) -> None:
+    assert train("llama", "train.max_target_tokens=600", "train.epochs=50") == 0
+    found = manifest(tmp_path / "run")
+    reached = [record["target_tokens"] for record in records(tmp_path / "run") if "loss" in record]
+    assert reached[-1] >= 600 > reached[-2]
+    assert found["results"]["target_tokens"] == reached[-1] == found["steps"]["target_tokens"]
+
+
+def test_early_stopping_keeps_the_best_adapter(train: Train, tmp_path: Path) -> None:
+    """At a rate that only does harm, the best step is an early one."""
+    rate = ["train.learning_rate=0.5", "train.epochs=20", "train.eval_steps=1", "train.early_stopping=2"]
+    assert train("llama", *rate, "train.warmup_ratio=0", "train.lr_scheduler_type=constant") == 0
+    found = manifest(tmp_path / "run")
+    seen = measured(tmp_path / "run")
+    assert found["results"]["step"] < found["steps"]["total"]
+    assert found["results"]["best_step"] == min(seen, key=lambda step: seen[step])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["lora.targets=[nothing_proj]"], "lora.targets"),
+        (["device=cuda"], "device=cuda"),
+        (["train.max_steps=0"], "train.max_steps"),
+        (["model.path=nowhere"], "nowhere"),
+        (["train.nonsense=1"], "nonsense"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(
+    overrides: list[str], said: str, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("llama", *overrides) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "fix:" in error or "did you mean" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_takes_no_other_settings(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("llama", STEPS, MANY) == 0
+    assert train("llama", f"resume={tmp_path / 'run'}") == 2
+    assert "goes on with the settings" in capsys.readouterr().err
+
+
+def test_two_processes_train_as_one(tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]) -> None:
+    """The same sequences in a step, on one process and on two: the same losses."""
+    found: list[dict[int, float]] = []
+    for out, start, accumulate in (
+        ("one", [], 4),
+        ("two", ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"], 2),
+    ):
+        settings = [STEPS, MANY, f"train.gradient_accumulation_steps={accumulate}", "device=cpu"]
+        whole = command(tmp_path / out, bundle, tiny_model("llama"), settings, tmp_path)
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [whole[0], *start, *whole[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(losses(tmp_path / out))
+    assert found[0].keys() == found[1].keys()
+    assert max(abs(found[0][step] - found[1][step]) for step in found[0]) <= 1e-5
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return some.getsockname()[1]
+
+
+def test_a_bundle_feeds_a_plain_trainer_as_it_is(
+    tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
+) -> None:
+    import datasets
+    import trl
+
+    arguments = trl.SFTConfig(
+        output_dir=str(tmp_path),
+        max_steps=1,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        max_length=64,
+        save_strategy="no",
+        chat_template_path=str(ROOT / "conf" / "template" / "chatml.jinja"),
+        disable_tqdm=True,
+    )
+    rows = datasets.load_from_disk(str(bundle))["train"]
+    trainer = trl.SFTTrainer(model=str(tiny_model("llama")), args=arguments, train_dataset=rows)
+    assert trainer.train().training_loss > 0
