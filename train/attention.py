@@ -43,8 +43,8 @@ def documents_attention(
     found: list[Any] = []
     for begin, end in pairwise(bounds):
         mask = _window(end - begin, sliding_window, query.device)
-        own = [states[:, :, begin:end] for states in (query, key, value)]
-        found.append(sdpa_attention_forward(module, *own, mask, is_causal=mask is None, **more)[0])
+        q, k, v = (states[:, :, begin:end] for states in (query, key, value))
+        found.append(sdpa_attention_forward(module, q, k, v, mask, is_causal=mask is None, **more)[0])
     return torch.cat(found, dim=1), None
 
 

@@ -119,6 +119,15 @@ def choose(asked: Hardware, machine: Machine) -> Device:
     )
 
 
+def report_to(asked: str) -> tuple[list[str], str | None]:
+    """The trackers that a training reports to, and a note where the one asked for is not installed."""
+    if asked == "none":
+        return [], None
+    if find_spec(asked) is None:
+        return [], f"train.report_to={asked}: the package is not installed; metrics.jsonl has everything"
+    return [asked], None
+
+
 def _dtype(asked: str, kind: str, machine: Machine, notes: list[str]) -> str:
     if asked == "auto":
         return "bf16" if machine.bf16 else "fp16" if kind == "cuda" else "fp32"

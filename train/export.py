@@ -182,7 +182,8 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 def _gguf(run: Run, asked: Export, target: Path, say: Say) -> Path:
     converter = find_converter(asked.llama_cpp)
     source = _merged(run, asked, say)
-    file = f"{run.manifest['model']['short']}-{run.manifest['bundle']['mix']}-{asked.gguf_type}.gguf"
+    kind = "" if asked.gguf_type == "auto" else f"-{asked.gguf_type}"
+    file = f"{run.manifest['model']['short']}-{run.manifest['bundle']['mix']}{kind}.gguf"
     with _new(run, target) as folder:
         _convert(converter, source, folder.path / file, asked.gguf_type, say)
     say(f"           to talk with it: llama-cli -m {shlex.quote(str(target / file))} --jinja")

@@ -19,6 +19,7 @@ def add_target_losses(model: Any) -> None:
     """Give a causal language model the way `model(…, labels=…, target_losses=True)`: the negative log-likelihood of
     each target token (nats, float32, flat, in the order of the tokens). Anything else goes the way it went."""
     import torch
+    from torch.utils.checkpoint import checkpoint
 
     forward = model.forward
 
@@ -32,8 +33,7 @@ def add_target_losses(model: Any) -> None:
         if len(hidden) <= part:
             return _losses(self, hidden, following)
         parts = zip(hidden.split(part), following.split(part), strict=True)
-        again = torch.utils.checkpoint.checkpoint
-        return torch.cat([again(_losses, self, h, f, use_reentrant=False) for h, f in parts])
+        return torch.cat([checkpoint(_losses, self, h, f, use_reentrant=False) for h, f in parts])  # type: ignore[misc]
 
     model.forward = MethodType(with_losses, model)
 

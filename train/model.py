@@ -45,7 +45,7 @@ def load_model(folder: Path, device: Device) -> Any:
     if device.quant != "none":
         settings["device_map"] = {"": 0 if device.kind == "cuda" else device.kind}
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), **settings)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), **settings)
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(folder, error) from error
     if device.quant == "none":

@@ -18,7 +18,7 @@ from train.data import (
     training_sequences,
     validation_documents,
 )
-from train.device import Device, choose, look
+from train.device import Device, choose, look, report_to
 from train.memory import SHORT, estimate, gib, shortage
 from train.model import outline
 from train.models import ModelFiles, find_model
@@ -42,6 +42,7 @@ class Prepared:
     steps: Steps
     counts: Mapping[str, int]
     checkpointing: bool
+    report_to: list[str]
 
 
 def prepare(settings: Train, bundle: Bundle, root: Path, processes: int, say: Say) -> Prepared:
@@ -54,7 +55,8 @@ def prepare(settings: Train, bundle: Bundle, root: Path, processes: int, say: Sa
     say(f"bundle     {bundle.folder}: {rows['train']:,} training rows, {rows['validation']:,} for validation")
     device = choose(settings.hardware, look(settings.hardware.device))
     say(f"device     {device.line()}")
-    for note in device.notes:
+    trackers, missing = report_to(settings.schedule.report_to)
+    for note in [*device.notes, *([missing] if missing else [])]:
         say(f"note       {note}")
     files = find_model(settings.model, say)
     node = template_node(settings.config, settings.model.template, root)
@@ -76,7 +78,9 @@ def prepare(settings: Train, bundle: Bundle, root: Path, processes: int, say: Sa
     say(f"memory     about {guess.line()}; there are {gib(device.memory)} GiB")
     if device.kind == "cuda" and guess.total > 1.5 * device.memory:
         raise shortage(settings, device, checkpointing)
-    return Prepared(bundle, device, files, template, tokens, sequences, documents, steps, counts, checkpointing)
+    return Prepared(
+        bundle, device, files, template, tokens, sequences, documents, steps, counts, checkpointing, trackers
+    )
 
 
 def data_lines(sequences: Sequences, documents: Documents, steps: Steps, template: Template) -> list[str]:

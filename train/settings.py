@@ -33,7 +33,7 @@ class Lora:
     """`alpha / r` is what the adapter counts; `targets` of None are those that the model's file names."""
 
     r: int
-    alpha: float
+    alpha: int
     dropout: float
     targets: Sequence[str] | str | None
 
@@ -155,7 +155,7 @@ def _lora(node: Settings) -> Lora:
     node.known({"r", "alpha", "dropout", "targets"})
     return Lora(
         r=node.required("r", is_whole(1), "a whole number above 0", "16", 1),
-        alpha=node.required("alpha", is_number(1e-9), "a number above 0", "32", 1),
+        alpha=node.required("alpha", is_whole(1), "a whole number above 0", "32", 1),
         dropout=node.required("dropout", is_number(0, 0.99), "a share from 0 to 0.99", "0.05", 0.0),
         targets=node.value(
             "targets", lambda value: is_text(value) or is_text_list(value), "a list of projections", "[q_proj,v_proj]"

@@ -169,7 +169,7 @@ def make_trainer(
         save_strategy="no",
         logging_strategy="no",
         logging_nan_inf_filter=False,
-        report_to=[] if schedule.report_to == "none" else [schedule.report_to],
+        report_to=ready.report_to,
         run_name=folder.name,
         disable_tqdm=True,
         ddp_backend="gloo" if device.kind == "cpu" and steps.devices > 1 else None,

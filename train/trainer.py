@@ -25,6 +25,11 @@ FORMAT = "poolmix checkpoint 1"
 class Trainer(SFTTrainer):
     """Measures `documents` where it evaluates, and keeps the newest of its checkpoints, and that of the step `best`."""
 
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+    accelerator: Any
+
     def __init__(
         self,
         *,

@@ -35,11 +35,11 @@ class Timetable(TrainerCallback):
         control.should_save |= step in self.save_at
         return control
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> Any:
+    def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> Any:
         """Note the best step; with `patience`, save it, and end when nothing has become better for so long."""
-        if self.patience is None or "eval_loss" not in metrics:
+        if self.patience is None or "eval_loss" not in more["metrics"]:
             return control
-        self.note(metrics["eval_loss"], state.global_step)
+        self.note(more["metrics"]["eval_loss"], state.global_step)
         if self.worse == 0 and state.global_step > 0:
             control.should_save = True
         if self.worse >= self.patience:
@@ -75,9 +75,9 @@ class Metrics(TrainerCallback):
             self.say(header())
         self._from = (time.perf_counter(), state.global_step)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Loss, rate and norm as the trainer gives them; tokens and time are counted here."""
-        step = state.global_step
+        step, logs = state.global_step, more["logs"]
         if "loss" in logs:
             began, before = self._from
             seconds = max(time.perf_counter() - began, 1e-9)

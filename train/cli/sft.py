@@ -78,7 +78,7 @@ def _train(settings: Train, bundle: Bundle, resumed: Run | None, job: Job, count
     ready = prepare(settings, bundle, root(), count, say)
     from train.sft import Place, train
 
-    folder = resumed.folder if resumed is not None else Path(share(lambda: str(_folder(settings, bundle))))
+    folder = resumed.folder if resumed is not None else Path(share(lambda: str(_folder(settings, bundle, job.sweep))))
     made = train(settings, ready, Place(folder, resumed is not None), job.command, root(), say)
     say(str(made.folder))
 
@@ -114,15 +114,14 @@ def _bundle(settings: Train, say: Any) -> str:
     return str(build_bundle(settings, say))
 
 
-def _folder(settings: Train, bundle: Bundle) -> Path:
-    """A new folder for the run. Raises: StoreError if `out` is there already."""
-    if settings.out is not None:
+def _folder(settings: Train, bundle: Bundle, sweep: bool) -> Path:
+    """A new folder for the run; in a sweep one of its own below `out`. Raises: StoreError if `out` is there already."""
+    if settings.out is not None and not sweep:
         if settings.out.exists() and any(settings.out.iterdir()):
             raise StoreError(f"out={settings.out}", "there is something already", "name a new folder, or resume=DIR")
         return settings.out
     name = f"{bundle.manifest['name']}-{settings.model.short}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder, number = settings.paths.runs / name, 1
-    while folder.exists():
+    place, number = settings.out or settings.paths.runs, 1
+    while (folder := place / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
-        folder = settings.paths.runs / f"{name}-{number}"
     return folder
