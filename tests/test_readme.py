@@ -14,12 +14,9 @@ import pytest
 MODEL = "Qwen/Qwen3-0.6B"
 TOKENIZER = Path(__file__).resolve().parents[2] / "shared" / "data" / "qwen3_tokenizer"
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line
-    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
-    for line in block.splitlines()
-    if line.startswith("python -m pipeline")
-]
+LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("python -m pipeline")]
+TRAINING = [line for line in LINES if line.startswith("python -m train")]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +46,17 @@ def test_every_command_works(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "alpaca:17" in done.stdout
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_every_command_of_training_can_be_composed(command: str, folder: Path) -> None:
+    """Trainings take minutes; `tests/train` runs them on tiny models."""
+    arguments = shlex.split(command, comments=True)[1:]
+    done = subprocess.run(
+        [sys.executable, *arguments, "--cfg", "job"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "paths:" in done.stdout
 
 
 def test_the_build_shown_is_the_build_made(folder: Path) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import TemplateError
 from pipeline.render.renderer import Renderer
+from train.adapted import find_base, load_adapted
 from train.device import BYTES, Device, choose, look
 from train.generate import Message
-from train.merge import find_base, load_adapted
 from train.model import load_tokenizer
 from train.run import Run
 from train.settings import Hardware
@@ -172,6 +173,19 @@ class Conversation:
         return found["text"]
 
 
+@contextmanager
+def opened(renderer: Renderer) -> Generator[Renderer]:
+    """The sandbox of a template, up and untouched by ctrl-C, which the terminal sends to every process behind it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process keeps what is ignored
+    try:
+        renderer.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with renderer:
+        renderer.about()
+        yield renderer
+
+
 def open_speaker(
     run: Run, device: Device, base: Path | None, max_new_tokens: int, temperature: float, say: Say
 ) -> Speaker:
@@ -222,7 +236,7 @@ def talk(conversation: Conversation, lines: Iterable[str], write: Write, say: Sa
         elif command.startswith("/") and command[1:].isalpha():
             say(f"({command} is none of /base, /tuned, /reset, /help, /quit)")
         elif command:
-            _answered(conversation, line, write, say)
+            _answered(conversation, line.rstrip("\r\n"), write, say)
 
 
 def _answered(conversation: Conversation, question: str, write: Write, say: Say) -> None:
@@ -238,7 +252,7 @@ def _answered(conversation: Conversation, question: str, write: Write, say: Say)
 def typed_lines(say: Say) -> Iterator[str]:
     """The lines of a terminal, which can be edited; ctrl-C takes one back, ctrl-D ends."""
     try:
-        import readline  # noqa: F401 - input() uses it once it is imported
+        import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  input() uses it once it is imported
     except ImportError:
         say("(no readline here: lines cannot be edited)")
     while True:

@@ -19,8 +19,9 @@ from pipeline.errors import ConfigError, StoreError, TemplateError
 from pipeline.folder import Folder
 from pipeline.render.renderer import Renderer
 from pipeline.store import lock, new_folder, require_place
+from train.adapted import run_template
 from train.card import base_id, model_card
-from train.merge import is_merged, merge_run, run_template
+from train.merge import is_merged, merge_run
 from train.model import load_tokenizer
 from train.modelfile import Message, Turns, find_turns, modelfile
 from train.run import Run
@@ -116,7 +117,7 @@ def _ollama(run: Run, asked: Export, target: Path, say: Say) -> Path:
         _rewrite(folder, "tokenizer_config.json", lambda settings: _with_no_bos(settings, folder.path))
         model = "."
         if converter is not None:
-            model = f"{name.rpartition('/')[2].partition(':')[0]}.gguf"
+            model = f"./{name.rpartition('/')[2].partition(':')[0]}.gguf"
             parts = list(folder.path.iterdir())
             _convert(converter, folder.path, folder.path / model, asked.gguf_type, say)
             for path in parts:
@@ -129,7 +130,7 @@ def _ollama(run: Run, asked: Export, target: Path, say: Say) -> Path:
         say(f"           cd {shlex.quote(str(target.resolve()))} && {shlex.join(command)} && ollama run {name}")
         return target
     say(f"           {shlex.join(command)}")
-    done = subprocess.run(command, cwd=target, stdout=sys.stderr, check=False)
+    done = subprocess.run(command, cwd=target, stdout=2, check=False)  # to stderr, as it is progress
     if done.returncode != 0:
         what = f"`{shlex.join(command)}` ended with status {done.returncode}; what it said stands above"
         fix = "if no server runs: `ollama serve`; if it cannot import this architecture: set llama_cpp=DIR"

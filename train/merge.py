@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, StoreError
-from pipeline.render.template import Template
+from pipeline.errors import PoolmixError, StoreError
 from pipeline.store import file_digest, lock, new_folder, require_place
+from train.adapted import find_base, load_adapted, run_template
 from train.device import BYTES, Device, choose, look
 from train.generate import prompts
 from train.memory import SHORT, is_shortage
 from train.model import load_model, load_tokenizer, torch_type
-from train.models import find_model, folder_fault, read_model
+from train.models import folder_fault
 from train.run import Run, write_manifest
 from train.settings import Hardware
 
@@ -119,58 +119,11 @@ def is_merged(run: Run) -> bool:
     )
 
 
-def find_base(run: Run, say: Say, base: Path | None = None) -> Path:
-    """The folder of a run's base model: `base`, where it was in the training, or where its settings find it again.
-
-    Raises: ConfigError if it is nowhere, or is quantized itself.
-    """
-    noted = run.manifest["model"]
-    folder = base if base is not None else Path(noted["path"])
-    fault = folder_fault(folder)
-    if fault is not None and base is not None:
-        raise ConfigError(f"base={base}", *fault)
-    if fault is not None:
-        say(f"note       the base model is not at {folder} any more: looking for it again")
-        folder = _found_again(run, say)
-    if "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
-        fix = "set base=DIR, a folder with its 16-bit weights"
-        raise ConfigError(f"base model {folder}", "is quantized itself", fix)
-    return folder
-
-
-def _found_again(run: Run, say: Say) -> Path:
-    errors: list[PoolmixError] = []
-    settings = read_model(run.manifest["config"], errors)
-    if errors:
-        raise ConfigErrors(errors)
-    commit = run.manifest["model"]["commit"]
-    settings = replace(settings, revision=commit) if commit is not None else settings
-    try:
-        return find_model(settings, say).folder
-    except PoolmixError as error:
-        what = f"its base model {settings.short} is gone from {run.manifest['model']['path']}, and {error.what}"
-        fix = "set base=DIR, a folder with the base model's files"
-        raise ConfigError(f"run {run.folder.name}", what, fix) from error
-
-
 def stored_dtype(folder: Path) -> str:
     """The 16-bit type that a model's files are kept in; bf16 for those in 32 bits, since it spans the same range."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     noted = config.get("dtype") or config.get("torch_dtype") or config.get("text_config", {}).get("dtype")
     return "fp16" if noted == "float16" else "bf16"
-
-
-def load_adapted(folder: Path, adapter: Path, device: Device) -> Any:
-    """The base model with the run's adapter beside it, for answers. Raises: ConfigError, StoreError."""
-    from peft import PeftModel
-
-    model = load_model(folder, device)
-    try:
-        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        what = f"does not fit {folder.name} ({' '.join(str(error).split())[:300]})"
-        raise StoreError(f"adapter {adapter}", what, "name the base model that it was trained on: base=DIR") from error
-    return adapted.eval()
 
 
 def _place(run: Run, asked: str, written: str) -> Device:
@@ -238,7 +191,7 @@ def _wrong(adapter: Path, found: float, bound: float, what: str) -> MergeError:
     return MergeError(
         f"merged model of {adapter}",
         f"does not answer as the adapter does: {what} {found:.3g}, at most {bound:.3g} is rounding",
-        "set dtype=fp32; if that fails, too, report it with the versions in manifest.json. Nothing was written",
+        "set dtype=bf16 or fp32; if both fail, report it with the versions in manifest.json. Nothing was written",
     )
 
 
@@ -247,17 +200,6 @@ def _rows(run: Run, tokenizer: Any) -> list[list[int]]:
     conversations = [[{"role": "user", "content": question}] for question in _QUESTIONS]
     texts = prompts(run_template(run), conversations)
     return [tokenizer(text + _TEXT, add_special_tokens=False)["input_ids"] for text in texts]
-
-
-def run_template(run: Run) -> Template:
-    """The template that a run was trained with, as its adapter's folder has it. Raises: StoreError if it has none."""
-    path = run.adapter / "chat_template.jinja"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        what, fix = f"cannot be read ({error.strerror})", "copy it from conf/template, or train again"
-        raise StoreError(str(path), what, fix) from error
-    return Template(run.manifest["template"]["name"], text, {})
 
 
 def logits(model: Any, rows: Sequence[list[int]]) -> list[Any]:

@@ -31,6 +31,7 @@ def load_model(folder: Path, device: Device) -> Any:
 
     Never runs code that comes with a model. Raises: ConfigError if transformers cannot read it.
     """
+    import torch
     from transformers import AutoModelForCausalLM
 
     attention.register()
@@ -43,7 +44,7 @@ def load_model(folder: Path, device: Device) -> Any:
         "trust_remote_code": False,
     }
     if device.quant != "none":
-        settings["device_map"] = {"": 0 if device.kind == "cuda" else device.kind}
+        settings["device_map"] = {"": torch.cuda.current_device() if device.kind == "cuda" else device.kind}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(str(folder), **settings)
     except (OSError, ValueError, KeyError) as error:

@@ -118,7 +118,7 @@ def read_train(config: Mapping[str, Any]) -> Train:
         seed=top.required("seed", is_whole(0), "a whole number from 0", "42", 0),
         out=None if out is None else Path(out).expanduser(),
         threads=top.value("threads", is_whole(1), "a whole number above 0", "2"),
-        questions=_questions(top),
+        questions=read_questions(top),
         answer_tokens=top.required("answer_tokens", is_whole(1), "a whole number above 0", "128", 1),
         merge=bool(top.required("merge", _is_bool, "true or false", "false", False)),
         paths=read_train_paths(config, errors),
@@ -206,7 +206,7 @@ def _schedule(node: Settings) -> Schedule:
     )
 
 
-def _questions(top: Settings) -> Sequence[str]:
+def read_questions(top: Settings) -> Sequence[str]:
     """The questions themselves, or the lines of a file."""
     value = top.node.get("questions")
     if is_text(value):

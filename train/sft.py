@@ -17,6 +17,7 @@ from train.answers import ANSWERS, Asked, answers_before, say_answers, write_ans
 from train.curves import draw_curves
 from train.generate import end_tokens, served_template, trained_end
 from train.memory import gib, is_shortage, peak, room, shortage
+from train.merge import merge_run
 from train.model import add_adapter, load_model, load_tokenizer, weights
 from train.parallel import is_main
 from train.prepare import Prepared
@@ -111,6 +112,8 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
     names = [METRICS, CURVES, run.adapter.name, *([ANSWERS] if after else [])]
     run.manifest.update(state=DONE, results=results, files=file_entries(run.folder, names))
     write_manifest(run.folder, run.manifest)
+    if settings.merge:
+        merge_run(run, say)
     for line in result_lines(results):
         say(line)
     advice = room(used, ready.device, settings, ready.checkpointing)

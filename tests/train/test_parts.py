@@ -273,8 +273,14 @@ def test_more_of_anything_takes_more_memory() -> None:
     assert total("fp32") > total() > total(quant="nf4")
     assert total(tokens=2048) > total() > total(checkpointing=True)
     assert total(layers=8) > total()
+
+
+def test_a_shortage_of_memory_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(1 << 60)
+    assert is_shortage(found.value)
     assert is_shortage(MemoryError())
-    assert not is_shortage(ValueError())
+    assert not is_shortage(ValueError("no"))
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:

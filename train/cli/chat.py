@@ -47,8 +47,8 @@ def run(config: dict[str, Any], _job: Job) -> None:
     prepare_libraries(config.get("threads"))
     found, asked = _read(config)
     from pipeline.render.renderer import Renderer
-    from train.chat import Conversation, ask_all, choose_device, open_speaker, talk, typed_lines
-    from train.merge import run_template
+    from train.adapted import run_template
+    from train.chat import Conversation, ask_all, choose_device, open_speaker, opened, talk, typed_lines
     from train.quiet import quiet
 
     quiet()
@@ -56,8 +56,7 @@ def run(config: dict[str, Any], _job: Job) -> None:
     _say(f"{found.folder.name} on {device.name}, {device.dtype}, quant {device.quant}")
     for note in device.notes:
         _say(f"note       {note}")
-    with Renderer(run_template(found)) as renderer:
-        renderer.start()
+    with opened(Renderer(run_template(found))) as renderer:
         speaker = open_speaker(found, device, asked["base"], asked["max_new_tokens"], asked["temperature"], _say)
         conversation = Conversation(speaker, renderer, asked["system"])
         ask_all(conversation, asked["questions"], _write, _say)
@@ -73,7 +72,7 @@ def _read(config: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     from pipeline.errors import ConfigErrors, PoolmixError
     from pipeline.settings import Settings, is_number, is_text, is_whole
     from train.run import open_run
-    from train.settings import DEVICES, DTYPES, QUANTS, _questions
+    from train.settings import DEVICES, DTYPES, QUANTS, read_questions
 
     errors: list[PoolmixError] = []
     top = Settings(config, "", errors)
@@ -84,7 +83,7 @@ def _read(config: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
 
     base = top.value("base", is_text, "a folder or null", "DIR")
     asked = {
-        "questions": _questions(top),
+        "questions": read_questions(top),
         "talk": top.value("talk", lambda value: isinstance(value, bool), "true, false or null", "true"),
         "system": top.value("system", is_text, "a text", "'Be brief.'"),
         "max_new_tokens": top.required("max_new_tokens", is_whole(1), "a whole number above 0", "512", 1),

@@ -1,0 +1,76 @@
+"""A run's base model and its adapter: where they are, and both together, ready to answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, StoreError
+from pipeline.render.template import Template
+from train.device import Device
+from train.model import load_model
+from train.models import find_model, folder_fault, read_model
+from train.run import Run
+
+Say = Callable[[str], None]
+
+
+def find_base(run: Run, say: Say, base: Path | None = None) -> Path:
+    """The folder of a run's base model: `base`, where it was in the training, or where its settings find it again.
+
+    Raises: ConfigError if it is nowhere, or is quantized itself.
+    """
+    noted = run.manifest["model"]
+    folder = base if base is not None else Path(noted["path"])
+    fault = folder_fault(folder)
+    if fault is not None and base is not None:
+        raise ConfigError(f"base={base}", *fault)
+    if fault is not None:
+        say(f"note       the base model is not at {folder} any more: looking for it again")
+        folder = _found_again(run, say)
+    if "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
+        fix = "set base=DIR, a folder with its 16-bit weights"
+        raise ConfigError(f"base model {folder}", "is quantized itself", fix)
+    return folder
+
+
+def _found_again(run: Run, say: Say) -> Path:
+    errors: list[PoolmixError] = []
+    settings = read_model(run.manifest["config"], errors)
+    if errors:
+        raise ConfigErrors(errors)
+    commit = run.manifest["model"]["commit"]
+    settings = replace(settings, revision=commit) if commit is not None else settings
+    try:
+        return find_model(settings, say).folder
+    except PoolmixError as error:
+        what = f"its base model {settings.short} is gone from {run.manifest['model']['path']}, and {error.what}"
+        fix = "set base=DIR, a folder with the base model's files"
+        raise ConfigError(f"run {run.folder.name}", what, fix) from error
+
+
+def load_adapted(folder: Path, adapter: Path, device: Device) -> Any:
+    """The base model with the run's adapter beside it, for answers. Raises: ConfigError, StoreError."""
+    from peft import PeftModel
+
+    model = load_model(folder, device)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        what = f"does not fit {folder.name} ({' '.join(str(error).split())[:300]})"
+        raise StoreError(f"adapter {adapter}", what, "name the base model that it was trained on: base=DIR") from error
+    return adapted.eval()
+
+
+def run_template(run: Run) -> Template:
+    """The template that a run was trained with, as its adapter's folder has it. Raises: StoreError if it has none."""
+    path = run.adapter / "chat_template.jinja"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        what, fix = f"cannot be read ({error.strerror})", "copy it from conf/template, or train again"
+        raise StoreError(str(path), what, fix) from error
+    return Template(run.manifest["template"]["name"], text, {})
