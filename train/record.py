@@ -14,7 +14,7 @@ from typing import Any
 from pipeline import __version__
 from pipeline.store import file_digest
 from train.prepare import Prepared
-from train.run import FORMAT, RUNNING
+from train.run import FORMAT, RUNNING, Run
 from train.settings import Train
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "safetensors")
@@ -34,7 +34,7 @@ def run_manifest(settings: Train, ready: Prepared, name: str, command: str, root
         | {package: found for package in _PACKAGES if (found := _version(package))},
         "git": _git(root),
         "bundle": {
-            "path": str(ready.bundle.folder),
+            "path": str(ready.bundle.folder.resolve()),
             "name": bundle["name"],
             "mix": bundle["config"]["mix"]["name"] if "name" in bundle["config"]["mix"] else bundle["name"],
             "digest": bundle["digest"],
@@ -47,7 +47,7 @@ def run_manifest(settings: Train, ready: Prepared, name: str, command: str, root
             "revision": model.revision,
             "commit": ready.files.commit,
             "origin": ready.files.origin,
-            "path": str(ready.files.folder),
+            "path": str(ready.files.folder.resolve()),
             **ready.counts,
         },
         "template": {"name": ready.template.name, "key": ready.template.key()},
@@ -62,6 +62,13 @@ def run_manifest(settings: Train, ready: Prepared, name: str, command: str, root
         },
         "config": settings.config,
     }
+
+
+def resumed_entries(run: Run, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays of the manifest of a run that is gone on with, and when that was."""
+    again = {"at": manifest["created"], "command": manifest["command"]}
+    kept = {name: run.manifest[name] for name in ("created", "command")}
+    return kept | {"resumed": [*run.manifest.get("resumed", []), again]}
 
 
 def run_results(records: Sequence[Mapping[str, Any]], seconds: float, peak: int) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from train.merge import merge_run
 from train.model import add_adapter, load_model, load_tokenizer, weights
 from train.parallel import is_main
 from train.prepare import Prepared
-from train.record import file_entries, run_manifest, run_results
-from train.run import DONE, INTERRUPTED, Run, write_manifest
+from train.record import file_entries, resumed_entries, run_manifest, run_results
+from train.run import DONE, INTERRUPTED, Run, open_run, write_manifest
 from train.settings import Train
 from train.steps import every
 from train.trainer import Trainer, newest_checkpoint
@@ -51,6 +51,8 @@ def train(settings: Train, ready: Prepared, place: Place, command: str, root: Pa
             stack.enter_context(lock(settings.paths.pools, place.folder))
             place.folder.mkdir(parents=True, exist_ok=True)
         manifest = run_manifest(settings, ready, place.folder.name, command, root)
+        if place.resumed:
+            manifest |= resumed_entries(open_run(str(place.folder), settings.paths.runs), manifest)
         if main:
             write_manifest(place.folder, manifest)
             write_pointer(settings.paths.runs / "latest", str(place.folder.resolve()))

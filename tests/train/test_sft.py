@@ -96,6 +96,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses(
     assert max(abs(again[step] - whole[step]) for step in whole) <= 1e-5
     assert adapter_bytes(broken) == adapter_bytes(tmp_path / "whole")
     assert measured(broken) == measured(tmp_path / "whole")
+    found = manifest(broken)
+    assert found["state"] == "done"
+    assert "resume=" in found["resumed"][0]["command"]
+    assert "resume=" not in found["command"]
 
 
 def command(out: Path, bundle: Path, model: Path, settings: list[str], folder: Path) -> list[str]:
