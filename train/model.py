@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,20 @@ def add_adapter(model: Any, lora: Lora, targets: Sequence[str] | str, seed: int,
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
     return tuned
+
+
+@contextmanager
+def without_casts(model: Any, device: Device) -> Generator[None]:
+    """While autocast is at work: adapters take their inputs as they are. peft brings each to the adapter's float32, and
+    autocast back again, which changes nothing and takes a fifteenth of a step."""
+    layers = [module for module in model.modules() if hasattr(module, "cast_input_dtype_enabled")]
+    for layer in layers:
+        layer.cast_input_dtype_enabled = device.dtype == "fp32"
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.cast_input_dtype_enabled = True
 
 
 def outline(folder: Path, lora: Lora, targets: Sequence[str] | str) -> tuple[dict[str, int], dict[str, int]]:

@@ -18,7 +18,7 @@ from train.curves import draw_curves
 from train.generate import end_tokens, served_template, trained_end
 from train.memory import gib, is_shortage, peak, room, shortage
 from train.merge import merge_run
-from train.model import add_adapter, load_model, load_tokenizer, weights
+from train.model import add_adapter, load_model, load_tokenizer, weights, without_casts
 from train.parallel import is_main
 from train.prepare import Prepared
 from train.record import file_entries, resumed_entries, run_manifest, run_results
@@ -91,7 +91,7 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
     timetable.catch_up(metrics.records)
     if checkpoint is not None:
         say(f"resumed    from {checkpoint.name}")
-    with Interruptions(say) as interruptions:
+    with Interruptions(say) as interruptions, without_casts(model, ready.device):
         watching = (timetable, metrics, interruptions)
         trainer = make_trainer(settings, ready, model, tokenizer, run.folder, watching, since)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)

@@ -28,7 +28,7 @@ from pipeline.store import open_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = Path(__file__).with_name("plain_trl.py")
-LENGTH, SEQUENCES = 1024, 2  # tokens of a sequence, sequences of a step
+LENGTH = 1024  # tokens of a sequence
 BATCH = 4  # rows at a time in the plain script
 RATE = 5e-4
 
@@ -44,12 +44,12 @@ def run(command: list[str], folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def train_ours(folder: Path, targets: int) -> float:
+def train_ours(folder: Path, targets: int, sequences: int) -> float:
     settings = [
         *(f"bundle={folder / 'bundle'}", f"out={folder / 'ours'}", f"paths.pools={folder / 'pools'}"),
         *(f"paths.runs={folder / 'runs'}", "train=quick", f"train.max_target_tokens={targets}", "quant=none"),
         *(f"train.learning_rate={RATE}", f"tokens.max_length={LENGTH}", "device=cpu", "dtype=bf16"),
-        f"train.gradient_accumulation_steps={SEQUENCES}",
+        f"train.gradient_accumulation_steps={sequences}",
         # nothing is measured on the way, as in the plain script; a document of each source goes before and after
         *("train.eval_steps=1000000", "train.eval_rows=1", "train.save_steps=1000000", "train.warmup_ratio=0"),
     ]
@@ -61,14 +61,15 @@ def train_plain(folder: Path, manifest: dict[str, Any]) -> float:
     from train.data import training_sequences
 
     tokens = folder / "bundle" / "tokens" / manifest["tokens"]
-    sequences = manifest["steps"]["total"] * SEQUENCES
-    numbers = open_table(tokens / "train" / DATA)["rows"].slice(0, sequences).combine_chunks().flatten().to_pylist()
+    each = manifest["steps"]["sequences"]
+    used = manifest["steps"]["total"] * each
+    numbers = open_table(tokens / "train" / DATA)["rows"].slice(0, used).combine_chunks().flatten().to_pylist()
     (folder / "rows.json").write_text(json.dumps(sorted(numbers)))
-    length = training_sequences(tokens).tokens[:sequences].sum() / len(numbers)
+    length = training_sequences(tokens).tokens[:used].sum() / len(numbers)
     lora, model = manifest["config"]["lora"], manifest["config"]["model"]
     template = ROOT / "conf" / "template" / f"{model['template']}.jinja"
     places = [folder / "bundle", folder / "rows.json", manifest["model"]["path"], template, folder / "plain"]
-    options = ["--accumulate", round(LENGTH * SEQUENCES / length / BATCH), "--learning-rate", RATE]
+    options = ["--accumulate", round(LENGTH * each / length / BATCH), "--learning-rate", RATE]
     options += ["--rank", lora["r"], "--alpha", lora["alpha"], "--seed", manifest["seed"]]
     options += ["--projections", *model["lora_targets"]]
     return run([sys.executable, *map(str, [PLAIN, *places, *options])], folder)
@@ -112,6 +113,7 @@ def validation(folder: Path, manifest: dict[str, Any]) -> dict[str, dict[str, fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", type=int, default=6000, help="target tokens to train on")
+    parser.add_argument("--sequences", type=int, default=2, help="of a step")
     parser.add_argument("--threads", type=int, help="of each (default: all cores); 1 where others use the machine")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it there")
     options = parser.parse_args()
@@ -121,7 +123,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     places = [f"paths.pools={folder / 'pools'}", f"out={folder / 'bundle'}"]
     run([sys.executable, "-m", "pipeline", "build", "mix=math_heavy", *places], folder)
-    walls = {"poolmix": train_ours(folder, options.targets)}
+    walls = {"poolmix": train_ours(folder, options.targets, options.sequences)}
     manifest = json.loads((folder / "ours" / "manifest.json").read_text(encoding="utf-8"))
     counts = {"poolmix": our_counts(folder / "ours")}
     walls["plain TRL"] = train_plain(folder, manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from train.data import Documents  # noqa: E402
 from train.device import Device, Machine, choose  # noqa: E402
 from train.loss import add_target_losses  # noqa: E402
 from train.memory import estimate, is_shortage  # noqa: E402
-from train.model import add_adapter, load_model, outline, weights  # noqa: E402
+from train.model import add_adapter, load_model, outline, weights, without_casts  # noqa: E402
 from train.settings import Hardware, Lora, Schedule  # noqa: E402
 from train.steps import every, plan_steps  # noqa: E402
 from train.validation import losses, validation_loss  # noqa: E402
@@ -143,6 +144,18 @@ def test_four_bit_weights_give_the_same_gradients_after_a_validation(tiny_model:
     after = gradients()
     assert all(gradient.abs().sum() > 0 for gradient in before)
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(before, after, strict=True))
+
+
+def test_what_peft_casts_back_and_forth_changes_nothing(tiny_model: Model) -> None:
+    found: list[list[Any]] = []
+    half = device(dtype="bf16")
+    model = add_adapter(load_model(tiny_model("llama"), half), LORA, TARGETS, 0)
+    for context in (nullcontext(), without_casts(model, half)):
+        model.zero_grad()
+        with context, torch.autocast("cpu", torch.bfloat16):
+            model(**inputs()).loss.backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters() if parameter.requires_grad])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_weights_are_counted_before_the_model_is_loaded(tiny_model: Model) -> None:
