@@ -97,11 +97,16 @@ def lock(pools: Path, target: Path) -> Generator[None]:
 
 
 def write_pointer(path: Path, text: str) -> None:
-    """Replace a small text file (`latest`) in one step."""
+    """Replace a small text file of one line (`latest`) in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, text + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a text file in one step: a reader sees the old one or the new one."""
     place = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    with place.open("w", encoding="utf-8") as stream:
-        stream.write(text + "\n")
+    with place.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     place.replace(path)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.render.template import Template
+from pipeline.store import replace_text
 from train.generate import prompts, replies
-from train.run import replace_text
 
 ANSWERS = "answers.jsonl"
 

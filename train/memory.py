@@ -55,6 +55,11 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.1f}"
 
 
+def mib(size: float) -> str:
+    """Bytes as MiB."""
+    return f"{size / 2**20:,.0f}"
+
+
 def estimate(
     shape: Mapping[str, int], counts: Mapping[str, int], device: Device, tokens: int, checkpointing: bool
 ) -> Estimate:

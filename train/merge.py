@@ -19,7 +19,7 @@ from pipeline.store import file_digest, lock, new_folder, require_place
 from train.adapted import find_base, load_adapted, run_template
 from train.device import BYTES, Device, choose, look
 from train.generate import prompts
-from train.memory import SHORT, is_shortage
+from train.memory import SHORT, is_shortage, mib
 from train.model import load_model, load_tokenizer, torch_type
 from train.models import folder_fault
 from train.run import Run, write_manifest
@@ -253,8 +253,3 @@ def sync_files(folder: Path) -> None:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-def mib(size: float) -> str:
-    """Bytes as MiB."""
-    return f"{size / 2**20:,.0f}"

@@ -12,13 +12,13 @@ RUN/
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError, known_names
+from pipeline.store import replace_text
 
 FORMAT = "poolmix run 1"
 RUNNING, INTERRUPTED, DONE = "running", "interrupted", "done"
@@ -85,13 +85,3 @@ def open_run(name: str, runs: Path) -> Run:
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replace a run's manifest in one step."""
     replace_text(folder / "manifest.json", json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a text file in one step: a reader sees the old one or the new one."""
-    place = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    with place.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    place.replace(path)

@@ -16,7 +16,7 @@ from pipeline.store import lock, new_folder, write_pointer
 from train.answers import ANSWERS, Asked, answers_before, say_answers, write_answers
 from train.curves import draw_curves
 from train.generate import end_tokens, served_template, trained_end
-from train.memory import gib, is_shortage, peak, room, shortage
+from train.memory import gib, is_shortage, mib, peak, room, shortage
 from train.merge import merge_run
 from train.model import add_adapter, load_model, load_tokenizer, weights, without_casts
 from train.parallel import is_main
@@ -250,8 +250,3 @@ def result_lines(results: dict[str, Any]) -> list[str]:
         reached = f"{results['step']} steps, {results['target_tokens']:,} targets in {results['seconds']:.0f} s"
         lines.append(f"done       {reached}: {speed}, peak {gib(results['peak_memory_bytes'])} GiB")
     return lines
-
-
-def mib(size: float) -> str:
-    """Bytes as MiB."""
-    return f"{size / 2**20:,.0f}"

@@ -12,9 +12,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from pipeline.store import replace_text
 from train.device import Device
 from train.memory import gib, peak
-from train.run import replace_text
 from train.steps import Steps
 
 
