@@ -23,7 +23,7 @@ import pyarrow as pa
 import xxhash
 
 from pipeline.errors import StoreError, known_names
-from pipeline.folder import DATA, Folder
+from pipeline.folder import DATA, Folder, file_digest
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -140,14 +140,6 @@ def whole_manifest(folder: Path, format: str) -> dict[str, Any] | None:
     if manifest is None or "files" not in manifest or damaged_file(folder, manifest["files"]):
         return None
     return manifest
-
-
-def file_digest(path: Path) -> str:
-    """xxh3-128 of a file's bytes, as 32 hex digits."""
-    if path.stat().st_size == 0:
-        return xxhash.xxh3_128().hexdigest()
-    with pa.memory_map(str(path)) as data:
-        return xxhash.xxh3_128_hexdigest(memoryview(data.read_buffer()))
 
 
 def open_table(path: Path) -> pa.Table:

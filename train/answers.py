@@ -30,7 +30,8 @@ class Asked:
         if not self.questions:
             return []
         texts = prompts(self.template, [[{"role": "user", "content": question}] for question in self.questions])
-        return replies(model, self.tokenizer, texts, self.max_new_tokens, self.ends)
+        found = dict(replies(model, self.tokenizer, texts, self.max_new_tokens, self.ends))
+        return [found[at].text.strip() for at in range(len(texts))]
 
 
 def write_answers(folder: Path, questions: Sequence[str], before: Sequence[str], after: Sequence[str | None]) -> None:

@@ -82,6 +82,7 @@ def _merged(run: Run, asked: Export, say: Say) -> Path:
 def _new(run: Run, target: Path) -> Generator[Folder]:
     with lock(run.folder, target), new_folder(target) as folder:
         yield folder
+        folder.adopt()
 
 
 def _hub_folder(run: Run, asked: Export, target: Path, say: Say) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from pipeline.arrow import numbers
 from pipeline.render.renderer import Renderer
 from pipeline.render.template import Template
 from pipeline.tokens.encode import IGNORED
+from train.model import in_float32
 
 Message = Mapping[str, Any]
-_AT_ONCE = 8  # prompts
 _MARK = re.compile(r"(\{%-?\s*)(end)?generation(\s*-?%\})")
 
 
@@ -41,37 +42,63 @@ def trained_end(table: pa.Table) -> list[int]:
     return [int(ids[counts.argmax()])] if len(ids) and counts.max() > last.sum() / 2 else []
 
 
-def replies(model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int, ends: Sequence[int]) -> list[str]:
-    """The greedy answer to each prompt, without its end token; at most `max_new_tokens` tokens long."""
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered, without its end token; `ended` by itself, in `tokens` tokens with that one."""
+
+    text: str
+    tokens: int
+    ended: bool
+
+
+def replies(
+    model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int, ends: Sequence[int], at_once: int = 8
+) -> Iterator[tuple[int, Reply]]:
+    """The greedy answer to each prompt with its place among them, `at_once` prompts at a time, the longest first.
+
+    Prompts of about one length share a batch, so there is little padding, and what memory it takes shows at once.
+    """
+    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    order = sorted(range(len(rows)), key=lambda at: -len(rows[at]))
+    was_training = model.training
+    model.eval()
+    try:
+        with in_float32(model):
+            for begin in range(0, len(order), at_once):
+                batch = order[begin : begin + at_once]
+                yield from zip(
+                    batch, _answers(model, tokenizer, [rows[at] for at in batch], max_new_tokens, ends), strict=True
+                )
+    finally:
+        model.train(was_training)
+
+
+def _answers(
+    model: Any, tokenizer: Any, rows: Sequence[list[int]], max_new_tokens: int, ends: Sequence[int]
+) -> Iterator[Reply]:
     import torch
 
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-    found: list[str] = []
-    was_training = model.training
-    model.eval()
-    for start in range(0, len(texts), _AT_ONCE):
-        rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts[start : start + _AT_ONCE]]
-        width = max(map(len, rows))
-        ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                use_cache=True,
-                pad_token_id=pad,
-                eos_token_id=list(ends),
-            )
-        for row in out[:, width:].tolist():
-            stop = next((k for k, token in enumerate(row) if token in ends), len(row))
-            found.append(tokenizer.decode(row[:stop], skip_special_tokens=False).strip())
-    model.train(was_training)
-    return found
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
+    with torch.inference_mode():
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            use_cache=True,
+            pad_token_id=pad,
+            eos_token_id=list(ends),
+        )
+    for row in out[:, width:].tolist():
+        stop = next((at for at, token in enumerate(row) if token in ends), None)
+        text = tokenizer.decode(row[:stop], skip_special_tokens=False)
+        yield Reply(text, len(row) if stop is None else stop + 1, stop is not None)
 
 
 def served_template(template: Template) -> str:

@@ -42,7 +42,10 @@ def _losses(model: Any, hidden: Any, following: Any) -> Any:
     import torch
 
     config = model.config.get_text_config()
-    logits = model.get_output_embeddings()(hidden).float() * _scale(config)
+    logits = model.get_output_embeddings()(hidden).float()
+    scale = _scale(config)
+    if scale != 1.0:
+        logits = logits * scale
     cap = getattr(config, "final_logit_softcapping", None)
     if cap is not None:
         logits = torch.tanh(logits / cap) * cap

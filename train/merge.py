@@ -7,7 +7,6 @@ The adapter goes onto the weights as they were published, never onto the quantiz
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PoolmixError, StoreError
-from pipeline.store import file_digest, lock, new_folder, require_place
+from pipeline.folder import file_digest
+from pipeline.store import lock, new_folder, require_place
 from train.adapted import find_base, load_adapted, run_template
 from train.device import BYTES, Device, choose, look
 from train.generate import prompts
@@ -93,7 +93,7 @@ def merge_run(run: Run, say: Say, dtype: str = "auto", device: str = "auto", bas
                 what = f"the memory of {place.name} did not suffice"
                 raise StoreError(f"run {run.folder.name}", what, "set device=cpu, or end other programs") from error
             raise
-        sync_files(made.path)
+        made.adopt()
     size = _size(run.merged)
     say(check_lines(exact, rounded, len(rows), place.dtype, written))
     say(f"size       {mib(size)} MiB as {written}; base {mib(_size(folder))} MiB, adapter {mib(_size(adapter))} MiB")
@@ -241,14 +241,6 @@ def check_lines(exact: Difference, rounded: Difference, rows: int, computed: str
         f"           as written in {written}: at most {rounded.apart:.1e}, that is {rounded.share:.2%} of their spread "
         f"({_ROUNDED[written]:.2%} allowed), greedy token the same at {rounded.same}"
     )
-
-
-def sync_files(folder: Path) -> None:
-    """Bring what libraries wrote to the disk, before its folder is shown. Whoever may read one file may read all."""
-    for path in folder.iterdir():
-        shutil.copymode(folder / "config.json", path)  # safetensors writes for the owner alone
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
 
 
 def _size(folder: Path) -> int:

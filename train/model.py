@@ -122,6 +122,27 @@ def without_casts(model: Any, device: Device) -> Generator[None]:
             layer.cast_input_dtype_enabled = True
 
 
+@contextmanager
+def in_float32(model: Any) -> Generator[None]:
+    """While a processor generates: frozen weights of 16 bits as float32, if memory suffices. Token by token it is
+    several times as fast with them; they come back as they were, bit by bit."""
+    import psutil
+    import torch
+
+    halves = (torch.bfloat16, torch.float16)
+    found = {one: one.dtype for one in model.parameters() if one.dtype in halves and one.device.type == "cpu"}
+    quantized = any(hasattr(one, "quant_state") for one in model.parameters())
+    if quantized or 2 * sum(one.nbytes for one in found) > psutil.virtual_memory().available / 2:
+        found = {}
+    for parameter in found:
+        parameter.data = parameter.data.float()
+    try:
+        yield
+    finally:
+        for parameter, dtype in found.items():
+            parameter.data = parameter.data.to(dtype)
+
+
 def outline(folder: Path, lora: Lora, targets: Sequence[str] | str) -> tuple[dict[str, int], dict[str, int]]:
     """Of a model with its adapter, without loading it: its shape (numbers of elements), and how many parameters it has
     and how many of them are `trainable`. Raises: ConfigError as `load_model` and `add_adapter` do."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.store import file_digest
+from pipeline.folder import file_entry
 from train.prepare import Prepared
 from train.run import FORMAT, RUNNING, Run
 from train.settings import Train
@@ -71,8 +71,11 @@ def resumed_entries(run: Run, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"resumed": [*run.manifest.get("resumed", []), again]}
 
 
-def run_results(records: Sequence[Mapping[str, Any]], seconds: float, peak: int) -> dict[str, Any]:
-    """What a training came to, of the lines of its `metrics.jsonl`."""
+def run_results(
+    records: Sequence[Mapping[str, Any]], seconds: float, peak: int, best: int | None = None
+) -> dict[str, Any]:
+    """What a training came to, of the lines of its `metrics.jsonl`; `best` is the step whose adapter was kept, if it is
+    not the last one."""
     steps = [record for record in records if "loss" in record]
     measures = [record for record in records if "eval_loss" in record]
     spent = sum(record["seconds"] for record in steps)
@@ -88,23 +91,20 @@ def run_results(records: Sequence[Mapping[str, Any]], seconds: float, peak: int)
             "target_tokens_per_second": round(last["target_tokens"] / spent, 1),
         }
     if measures:
-        sides = {"before": measures[0], "after": measures[-1]}
+        kept = [record for record in measures if best is None or record["step"] == best]
+        sides = {"before": measures[0], "after": kept[-1]}
         results["validation"] = {
             side: {name: value for name, value in record.items() if name.startswith("eval_loss") or name == "step"}
             for side, record in sides.items()
         }
-    return results
+    return results if best is None else results | {"best_step": best}
 
 
 def file_entries(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Size and digest of the files of a run, whole folders among them."""
     given = [folder / name for name in names]
     paths = [*given, *(path for place in given for path in place.rglob("*"))]
-    return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}
-        for path in sorted(paths)
-        if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): file_entry(path) for path in sorted(paths) if path.is_file()}
 
 
 def _now() -> str:

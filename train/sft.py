@@ -109,8 +109,8 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
         say_answers(settings.questions, before, after, say)
     used = peak(ready.device)
     draw_curves(metrics.records, run.folder.name, run.folder / CURVES)
-    results = run_results(metrics.records, time.perf_counter() - began, used)
-    results |= {"best_step": timetable.best[1]} if timetable.stopped_early and timetable.best is not None else {}
+    best = timetable.best[1] if timetable.stopped_early and timetable.best is not None else None
+    results = run_results(metrics.records, time.perf_counter() - began, used, best)
     names = [METRICS, CURVES, run.adapter.name, *([ANSWERS] if after else [])]
     run.manifest.update(state=DONE, results=results, files=file_entries(run.folder, names))
     write_manifest(run.folder, run.manifest)
@@ -216,6 +216,7 @@ def save_adapter(run: Run, model: Any, tokenizer: Any, ready: Prepared, ends: Se
         tokenizer.save_pretrained(str(folder.path))
         (folder.path / "README.md").unlink(missing_ok=True)
         folder.write_json("generation_config.json", {"do_sample": False, "eos_token_id": list(ends)})
+        folder.adopt()
 
 
 def model_line(ready: Prepared, model: Any) -> str:

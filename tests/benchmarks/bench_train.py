@@ -2,9 +2,9 @@
 
     make bench-train                 (or: python tests/benchmarks/bench_train.py --targets 6000)
 
-SmolLM2-135M and the bundle of `mix=math_heavy`, one after the other as whole processes: `python -m train sft` until so
-many target tokens are trained on, then `plain_trl.py` (TRL on `messages`: bf16, padding, 4 rows at a time) once on the
-very rows that ours has seen. The same LoRA, learning rate, schedule and targets, about as many tokens in a step. Prints
+SmolLM2-135M and the bundle of `mix=math_heavy`, one after the other as whole processes: `python -m train sft` with
+`train=quick` until so many target tokens are trained on, then `plain_trl.py` (TRL on `messages`: bf16, padding, 4 rows
+at a time, 16 in a step) once on the very rows that ours has seen. The same LoRA, learning rate and schedule. Prints
 target tokens a second, of the training alone and of the whole process, then the validation loss of both adapters over
 the same documents with the same masks, computed the same way. Needs the extra `train` and the model; 5 to 9 minutes.
 """
@@ -28,8 +28,7 @@ from pipeline.store import open_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = Path(__file__).with_name("plain_trl.py")
-LENGTH = 1024  # tokens of a sequence
-BATCH = 4  # rows at a time in the plain script
+ACCUMULATE = 4  # times 4 rows in a step of the plain script, as tutorials have it
 RATE = 5e-4
 
 
@@ -44,12 +43,11 @@ def run(command: list[str], folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def train_ours(folder: Path, targets: int, sequences: int) -> float:
+def train_ours(folder: Path, targets: int) -> float:
     settings = [
         *(f"bundle={folder / 'bundle'}", f"out={folder / 'ours'}", f"paths.pools={folder / 'pools'}"),
         *(f"paths.runs={folder / 'runs'}", "train=quick", f"train.max_target_tokens={targets}", "quant=none"),
-        *(f"train.learning_rate={RATE}", f"tokens.max_length={LENGTH}", "device=cpu", "dtype=bf16"),
-        f"train.gradient_accumulation_steps={sequences}",
+        *(f"train.learning_rate={RATE}", "device=cpu", "dtype=bf16"),
         # nothing is measured on the way, as in the plain script; a document of each source goes before and after
         *("train.eval_steps=1000000", "train.eval_rows=1", "train.save_steps=1000000", "train.warmup_ratio=0"),
     ]
@@ -57,19 +55,20 @@ def train_ours(folder: Path, targets: int, sequences: int) -> float:
 
 
 def train_plain(folder: Path, manifest: dict[str, Any]) -> float:
-    """On the rows that ours trained on, with as many of them in a step as come to the tokens of ours."""
+    """On the rows that ours trained on."""
     from train.data import training_sequences
+    from train.settings import read_train
+    from train.steps import plan_steps
 
     tokens = folder / "bundle" / "tokens" / manifest["tokens"]
-    each = manifest["steps"]["sequences"]
-    used = manifest["steps"]["total"] * each
-    numbers = open_table(tokens / "train" / DATA)["rows"].slice(0, used).combine_chunks().flatten().to_pylist()
+    sequences = training_sequences(tokens)
+    steps = plan_steps(sequences.tokens, sequences.targets, read_train(manifest["config"]).schedule, 1)
+    numbers = open_table(tokens / "train" / DATA)["rows"].take(steps.order).combine_chunks().flatten().to_pylist()
     (folder / "rows.json").write_text(json.dumps(sorted(numbers)))
-    length = training_sequences(tokens).tokens[:used].sum() / len(numbers)
     lora, model = manifest["config"]["lora"], manifest["config"]["model"]
     template = ROOT / "conf" / "template" / f"{model['template']}.jinja"
     places = [folder / "bundle", folder / "rows.json", manifest["model"]["path"], template, folder / "plain"]
-    options = ["--accumulate", round(LENGTH * each / length / BATCH), "--learning-rate", RATE]
+    options = ["--accumulate", ACCUMULATE, "--learning-rate", RATE]
     options += ["--rank", lora["r"], "--alpha", lora["alpha"], "--seed", manifest["seed"]]
     options += ["--projections", *model["lora_targets"]]
     return run([sys.executable, *map(str, [PLAIN, *places, *options])], folder)
@@ -101,11 +100,12 @@ def validation(folder: Path, manifest: dict[str, Any]) -> dict[str, dict[str, fl
     device = choose(Hardware("cpu", "bf16", "none", "auto", "auto", False), look("cpu"))
     adapters = {"untrained": None, "plain TRL": folder / "plain", "poolmix": next((folder / "ours").glob("*_adapter"))}
     found: dict[str, dict[str, float]] = {}
+    together = documents.packed(manifest["config"]["tokens"]["max_length"])
     for name, adapter in adapters.items():
         model = load_model(Path(manifest["model"]["path"]), device)
         add_target_losses(model)
         tuned = model if adapter is None else PeftModel.from_pretrained(model, str(adapter))
-        sums = validation_loss(tuned, documents, documents.packed(LENGTH), device.kind, nullcontext)
+        sums = validation_loss(tuned, documents, together, device.kind, nullcontext)
         found[name] = losses(sums, documents.sources)
     return found
 
@@ -113,7 +113,6 @@ def validation(folder: Path, manifest: dict[str, Any]) -> dict[str, dict[str, fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", type=int, default=6000, help="target tokens to train on")
-    parser.add_argument("--sequences", type=int, default=2, help="of a step")
     parser.add_argument("--threads", type=int, help="of each (default: all cores); 1 where others use the machine")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it there")
     options = parser.parse_args()
@@ -123,7 +122,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     places = [f"paths.pools={folder / 'pools'}", f"out={folder / 'bundle'}"]
     run([sys.executable, "-m", "pipeline", "build", "mix=math_heavy", *places], folder)
-    walls = {"poolmix": train_ours(folder, options.targets, options.sequences)}
+    walls = {"poolmix": train_ours(folder, options.targets)}
     manifest = json.loads((folder / "ours" / "manifest.json").read_text(encoding="utf-8"))
     counts = {"poolmix": our_counts(folder / "ours")}
     walls["plain TRL"] = train_plain(folder, manifest)

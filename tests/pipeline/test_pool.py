@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
-from pipeline.folder import DATA
+from pipeline.folder import DATA, file_digest
 from pipeline.ingest import make_pool
 from pipeline.schema import POOL, REFUSED_COLUMNS
 from pipeline.sources import json_rows
-from pipeline.store import file_digest, scan_pool
+from pipeline.store import scan_pool
 
 MOST = 1_000_000
 ROWS = [{"instruction": f"q{k}", "input": "", "output": f"a{k}", "n": k} for k in range(20)]

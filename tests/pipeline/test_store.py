@@ -13,10 +13,9 @@ import xxhash
 
 from pipeline import store
 from pipeline.errors import StoreError
+from pipeline.folder import DATA, file_digest
 from pipeline.store import (
-    DATA,
     damaged_file,
-    file_digest,
     glob_escape,
     lock,
     new_folder,
@@ -263,3 +262,19 @@ def test_everything_is_synced_before_it_is_shown(tmp_path: Path, monkeypatch: py
     write(tmp_path / "x", "text")
     assert len(synced) >= 6  # three files, two folders, and the one around them
     assert synced[-1] in ("", str(tmp_path))
+
+
+def test_files_of_libraries_become_the_folders_own(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "x") as folder:
+        folder.write_text("own.txt", "own")
+        own = dict(folder.files["own.txt"])
+        (folder.path / "below").mkdir()
+        for name in ("theirs.bin", "below/more.bin"):
+            (folder.path / name).write_bytes(name.encode())
+            (folder.path / name).chmod(0o600)
+        folder.adopt()
+    assert folder.files["own.txt"] == own
+    assert sorted(folder.files) == ["below/more.bin", "own.txt", "theirs.bin"]
+    assert damaged_file(tmp_path / "x", folder.files) is None
+    modes = {path.stat().st_mode for path in (tmp_path / "x").rglob("*") if path.is_file()}
+    assert len(modes) == 1

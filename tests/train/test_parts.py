@@ -20,6 +20,7 @@ pytest.importorskip("trl")
 
 from pipeline.errors import ConfigError  # noqa: E402
 from pipeline.pack import position_ids  # noqa: E402
+from train.attention import _short_mask  # noqa: E402
 from train.checkpoint import load_state, random_state, restore_random_state, save_state  # noqa: E402
 from train.data import Documents  # noqa: E402
 from train.device import Device, Machine, choose  # noqa: E402
@@ -62,8 +63,12 @@ def inputs(seed: int = 0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_attention_by_documents_is_that_of_the_mask(name: str, tiny_model: Model) -> None:
-    """Logits and gradients; Gemma's sliding window is shorter than some documents."""
+def test_attention_by_documents_is_that_of_the_mask(
+    name: str, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits and gradients; Gemma's sliding window is shorter than some documents, and some are no short ones."""
+    monkeypatch.setattr("train.attention.SHORT_DOCUMENT", 24)
+    _short_mask.cache_clear()
     found: list[tuple[Any, Any]] = []
     for attention in ("documents", "eager"):
         model = load_model(tiny_model(name), device(attention=attention))
@@ -72,6 +77,7 @@ def test_attention_by_documents_is_that_of_the_mask(name: str, tiny_model: Model
         logits = model(**given_).logits
         torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=-100).backward()
         found.append((logits.detach(), model.get_input_embeddings().weight.grad))
+    _short_mask.cache_clear()
     for mine, other in zip(*found, strict=True):
         assert torch.allclose(mine, other, atol=1e-5)
     assert not torch.allclose(found[0][0], found[0][0].roll(1, 1), atol=1e-2)

@@ -197,6 +197,7 @@ def test_early_stopping_keeps_the_best_adapter(train: Train, tmp_path: Path) -> 
     seen = measured(tmp_path / "run")
     assert found["results"]["step"] < found["steps"]["total"]
     assert found["results"]["best_step"] == min(seen, key=lambda step: seen[step])
+    assert found["results"]["validation"]["after"]["eval_loss"] == min(seen.values())
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
-from pipeline.folder import DATA
-from pipeline.store import file_digest
+from pipeline.folder import DATA, file_digest
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "conf" / "template"
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))

@@ -13,11 +13,10 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
-from pipeline.folder import DATA
+from pipeline.folder import DATA, file_digest
 from pipeline.keys import ContentDigest
 from pipeline.manifest import open_bundle
 from pipeline.schema import BUNDLE, POOL, RENDERED, SEQUENCES, bundle_schema, with_features
-from pipeline.store import file_digest
 from pipeline.verify.checks import verify
 
 Row = dict[str, Any]
