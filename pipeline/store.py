@@ -125,10 +125,10 @@ def damaged_file(folder: Path, files: dict[str, dict[str, Any]], names: Iterable
     return None
 
 
-def read_manifest(folder: Path, format: str) -> dict[str, Any] | None:
-    """What `manifest.json` in a folder says, or None if there is none of this format."""
+def read_manifest(folder: Path, format: str, name: str = "manifest.json") -> dict[str, Any] | None:
+    """What the manifest in a folder says, or None if there is none of this format."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == format else None

@@ -16,7 +16,7 @@ TOKENIZER = Path(__file__).resolve().parents[2] / "shared" / "data" / "qwen3_tok
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line.startswith("python -m pipeline")]
-TRAINING = [line for line in LINES if line.startswith("python -m train")]
+TRAINING = [line for line in LINES if line.startswith(("python -m train", "python -m eval"))]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_every_command_works(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", TRAINING)
 def test_every_command_of_training_can_be_composed(command: str, folder: Path) -> None:
-    """Trainings take minutes; `tests/train` runs them on tiny models."""
+    """Trainings take minutes; `tests/train` and `tests/eval` run them on tiny models."""
     arguments = shlex.split(command, comments=True)[1:]
     done = subprocess.run(
         [sys.executable, *arguments, "--cfg", "job"], cwd=folder, capture_output=True, text=True, check=False

@@ -54,9 +54,13 @@ def _found_again(run: Run, say: Say) -> Path:
 
 def load_adapted(folder: Path, adapter: Path, device: Device) -> Any:
     """The base model with the run's adapter beside it, for answers. Raises: ConfigError, StoreError."""
+    return put_adapter(load_model(folder, device), adapter, folder)
+
+
+def put_adapter(model: Any, adapter: Path, folder: Path) -> Any:
+    """A base model, loaded from `folder`, with an adapter beside it. Raises: StoreError if the two do not fit."""
     from peft import PeftModel
 
-    model = load_model(folder, device)
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:

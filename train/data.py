@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,27 @@ def training_sequences(folder: Path) -> Sequences:
     return Sequences(table, tokens, counts[bounds[1:]] - counts[bounds[:-1]])
 
 
+def without_last_targets(labels: Sequence[list[int]], surplus: int) -> list[list[int]]:
+    """Labels of consecutive sequences whose last `surplus` targets are no longer any."""
+    kept: list[list[int]] = []
+    for own in reversed(labels):
+        at = [place for place, label in enumerate(own) if label != IGNORED]
+        dropped = set(at[max(0, len(at) - surplus) :])
+        surplus -= len(dropped)
+        kept.append([IGNORED if place in dropped else label for place, label in enumerate(own)])
+    return kept[::-1]
+
+
 @dataclass(frozen=True)
 class Documents:
-    """Rows of the validation split, flat: document *k* is input_ids[bounds[k]:bounds[k + 1]], of sources[source[k]]."""
+    """Rows of the validation split, flat: document *k* is input_ids[bounds[k]:bounds[k + 1]], of sources[source[k]] and
+    the split's row row[k]."""
 
     input_ids: np.ndarray
     labels: np.ndarray
     bounds: np.ndarray
     source: np.ndarray
+    row: np.ndarray
     sources: list[str]
 
     def packed(self, max_length: int) -> list[np.ndarray]:
@@ -116,7 +129,7 @@ def validation_documents(folder: Path, bundle: Bundle, rows: int | None) -> Docu
     }
     if not flat:
         none = np.zeros(0, np.int64)
-        return Documents(none, none, np.zeros(1, np.int64), none, names)
+        return Documents(none, none, np.zeros(1, np.int64), none, none, names)
     bounds = np.append(0, np.cumsum(flat["seq_lengths"].astype(np.int64)))
     at = np.flatnonzero(np.isin(flat["rows"], chosen["row"].to_numpy()))
     at = at[np.argsort(flat["rows"][at], kind="stable")]
@@ -124,4 +137,5 @@ def validation_documents(folder: Path, bundle: Bundle, rows: int | None) -> Docu
     own = np.append(0, np.cumsum(lengths))
     index = np.repeat(bounds[at] - own[:-1], lengths) + np.arange(own[-1])
     source = split["source"].replace_strict({name: k for k, name in enumerate(names)}, default=-1).to_numpy()
-    return Documents(flat["input_ids"][index], flat["labels"][index], own, source[flat["rows"][at]], names)
+    number = flat["rows"][at]
+    return Documents(flat["input_ids"][index], flat["labels"][index], own, source[number], number, names)

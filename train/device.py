@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError
 from train.settings import Hardware
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+_LISTEN, _BUSY = 0.3, 30.0  # seconds, percent
 _OF_BITSANDBYTES = ("paged_", "_bnb", "adamw_8bit", "ademamix_8bit", "lion_")
 
 
@@ -117,6 +118,18 @@ def choose(asked: Hardware, machine: Machine) -> Device:
         gradient_checkpointing=asked.gradient_checkpointing,
         notes=tuple(notes),
     )
+
+
+def others_at_work(device: Device, threads: int | None) -> str | None:
+    """A note where other programs keep the processor busy: every product of matrices waits for its slowest thread."""
+    import psutil
+
+    if device.kind != "cpu" or threads == 1:
+        return None
+    busy = psutil.cpu_percent(interval=_LISTEN)
+    if busy < _BUSY:
+        return None
+    return f"other programs take {busy:.0f} % of the processor: end them, or set threads=1, or training may crawl"
 
 
 def report_to(asked: str) -> tuple[list[str], str | None]:

@@ -44,10 +44,11 @@ def trained_end(table: pa.Table) -> list[int]:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered, without its end token; `ended` by itself, in `tokens` tokens with that one."""
+    """What a model answered, without its end token; `ended` by itself, in `tokens` tokens with that one (None where a
+    server did not count them)."""
 
     text: str
-    tokens: int
+    tokens: int | None
     ended: bool
 
 

@@ -18,7 +18,7 @@ from train.data import (
     training_sequences,
     validation_documents,
 )
-from train.device import Device, choose, look, report_to
+from train.device import Device, choose, look, others_at_work, report_to
 from train.memory import SHORT, estimate, gib, shortage
 from train.model import outline
 from train.models import ModelFiles, find_model
@@ -56,7 +56,7 @@ def prepare(settings: Train, bundle: Bundle, root: Path, processes: int, say: Sa
     device = choose(settings.hardware, look(settings.hardware.device))
     say(f"device     {device.line()}")
     trackers, missing = report_to(settings.schedule.report_to)
-    for note in [*device.notes, *([missing] if missing else [])]:
+    for note in filter(None, [*device.notes, missing, others_at_work(device, settings.threads)]):
         say(f"note       {note}")
     files = find_model(settings.model, say)
     node = template_node(settings.config, settings.model.template, root)

@@ -1,15 +1,19 @@
-"""A bundle built on the way to a training, by `python -m pipeline build` itself."""
+"""Commands of poolmix run on the way of another, each in a process of its own."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from pipeline.errors import PoolmixError, StoreError
 from train.settings import Train
+
+
+class CommandError(PoolmixError):
+    """A command that another one ran has failed, and said why."""
 
 
 def build_bundle(settings: Train, say: Callable[[str], None]) -> Path:
@@ -17,19 +21,38 @@ def build_bundle(settings: Train, say: Callable[[str], None]) -> Path:
 
     `rows=FILE` is the path of the source that `build` calls `rows`.
     """
-    package = str(Path(__file__).resolve().parents[1])
     paths = [f"paths.pools={settings.paths.pools}", f"paths.bundles={settings.paths.bundles}"]
     rows = settings.config.get("rows")
     own = [f"sources.rows.path={rows}"] if rows is not None else []
-    command = [sys.executable, "-m", "pipeline", "build", *paths, *settings.build, *own]
+    try:
+        return Path(run_command("pipeline", ["build", *paths, *settings.build, *own], say)[-1])
+    except CommandError as error:
+        raise StoreError(
+            "build", "the bundle was not built, as is said above", "mend it, or name a bundle=PATH"
+        ) from error
+
+
+def run_command(module: str, arguments: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    """Run `python -m MODULE …`, hand on each line as it comes, and return all of them.
+
+    Raises: CommandError if it fails; KeyboardInterrupt if it was interrupted.
+    """
+    package = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    last = ""
+    lines: list[str] = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": path}
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": path},
     ) as process:
         for line in process.stdout or ():
-            last = line.rstrip("\n")
-            say(last)
-    if process.returncode:
-        raise StoreError("build", "the bundle was not built, as is said above", "mend it, or name a bundle=PATH")
-    return Path(last)
+            lines.append(line.rstrip("\n"))
+            say(lines[-1])
+    if process.returncode == 130:
+        raise KeyboardInterrupt
+    if process.returncode or not lines:
+        what = f"ended with status {process.returncode}, as is said above"
+        raise CommandError(f"python -m {module} {arguments[0]}", what, "mend that, and run the same command again")
+    return lines

@@ -15,6 +15,7 @@ from trl.trainer.sft_config import SFTConfig
 from pipeline.store import lock, new_folder, write_pointer
 from train.answers import ANSWERS, Asked, answers_before, say_answers, write_answers
 from train.curves import draw_curves
+from train.data import without_last_targets
 from train.generate import end_tokens, served_template, trained_end
 from train.memory import gib, is_shortage, mib, peak, room, shortage
 from train.merge import merge_run
@@ -140,10 +141,32 @@ def make_trainer(
     watching: tuple[Timetable, Metrics, Interruptions],
     since: int,
 ) -> Trainer:
-    """TRL's trainer, told everything."""
+    """TRL's trainer, told everything; `since` is the step that a resumed run goes on from."""
     timetable = watching[0]
+    arguments = trainer_arguments(settings, ready, folder)
+    arguments.eval_on_start = bool(timetable.evaluate_at) and since == 0
+    trainer = Trainer(
+        documents=ready.documents,
+        max_length=settings.config["tokens"]["max_length"],
+        targets_per_step=ready.steps.targets_per_step,
+        checkpoints=folder / "checkpoints",
+        keep=settings.schedule.save_total_limit,
+        model=model,
+        args=arguments,
+        train_dataset=training_rows(ready),
+        processing_class=tokenizer,
+        callbacks=list(watching),
+        best=lambda: timetable.best[1] if timetable.patience is not None and timetable.best is not None else None,
+    )
+    for callback in [own for own in trainer.callback_handler.callbacks if type(own).__name__ == "PrinterCallback"]:
+        trainer.remove_callback(callback)
+    return trainer
+
+
+def trainer_arguments(settings: Train, ready: Prepared, folder: Path) -> SFTConfig:
+    """The settings in TRL's words."""
     schedule, device, steps = settings.schedule, ready.device, ready.steps
-    arguments = SFTConfig(
+    return SFTConfig(
         output_dir=str(folder / "checkpoints"),
         max_steps=steps.total,
         per_device_train_batch_size=steps.batch,
@@ -170,7 +193,6 @@ def make_trainer(
         dataloader_num_workers=0,
         dataloader_pin_memory=device.kind == "cuda",
         eval_strategy="no",
-        eval_on_start=bool(timetable.evaluate_at) and since == 0,
         save_strategy="no",
         logging_strategy="no",
         logging_nan_inf_filter=False,
@@ -179,22 +201,19 @@ def make_trainer(
         disable_tqdm=True,
         ddp_backend="gloo" if device.kind == "cpu" and steps.devices > 1 else None,
     )
+
+
+def training_rows(ready: Prepared) -> datasets.Dataset:
+    """The sequences in the order of the steps; the last of them without the targets that are beyond the limit."""
+    steps = ready.steps
     rows = datasets.Dataset(ready.sequences.table)
-    trainer = Trainer(
-        documents=ready.documents,
-        max_length=settings.config["tokens"]["max_length"],
-        checkpoints=folder / "checkpoints",
-        keep=schedule.save_total_limit,
-        model=model,
-        args=arguments,
-        train_dataset=rows.select(steps.order),
-        processing_class=tokenizer,
-        callbacks=list(watching),
-        best=lambda: timetable.best[1] if timetable.patience is not None and timetable.best is not None else None,
-    )
-    for callback in [own for own in trainer.callback_handler.callbacks if type(own).__name__ == "PrinterCallback"]:
-        trainer.remove_callback(callback)
-    return trainer
+    if not steps.surplus:
+        return rows.select(steps.order)
+    end = len(steps.order) - steps.batch * steps.devices
+    last = rows.select(steps.order[end:])
+    labels = without_last_targets(last["labels"], steps.surplus)
+    last = last.map(lambda _, at: {"labels": labels[at]}, with_indices=True, features=rows.features)
+    return datasets.concatenate_datasets([rows.select(steps.order[:end]), last])
 
 
 def load_best(trainer: Trainer, timetable: Timetable, say: Say) -> None:

@@ -34,6 +34,7 @@ class Trainer(SFTTrainer):
         *,
         documents: Documents,
         max_length: int,
+        targets_per_step: float,
         checkpoints: Path,
         keep: int | None,
         best: Callable[[], int | None],
@@ -46,11 +47,18 @@ class Trainer(SFTTrainer):
                 parameter.data = parameter.data.to(torch.float32)
         self.documents, self.checkpoints, self._keep, self._best = documents, checkpoints, keep, best
         self._validation = documents.packed(max_length)
+        self._targets_per_step = targets_per_step
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The mean loss of the step's target tokens; on a processor nothing is computed for other tokens."""
+        """The sum over a step's target tokens, divided by how many a step has on average: so each token counts the same
+        in the end. (Divided by the step's own number, those of steps with few targets would count more.) On a processor
+        nothing is computed for other tokens."""
+        if num_items_in_batch is not None:
+            num_items_in_batch = torch.full_like(
+                torch.as_tensor(num_items_in_batch), self._targets_per_step, dtype=torch.float32
+            )
         if self.args.device.type != "cpu" or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         found = model(**inputs, use_cache=False, target_losses=True)

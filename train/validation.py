@@ -15,20 +15,30 @@ from train.data import Documents
 def validation_loss(
     model: Any, documents: Documents, sequences: Sequence[np.ndarray], device: Any, autocast: Any
 ) -> np.ndarray:
-    """Per source: the negative log-likelihood of its target tokens (nats, summed), and their number (float64, sources
-    × 2). `sequences` names the documents that go through the model together; none sees another."""
+    """`document_losses`, summed for each of the documents' sources (float64, sources × 2)."""
+    own = np.concatenate([np.zeros(0, np.int64), *sequences])
+    sums = np.zeros((len(documents.sources), 2))
+    np.add.at(sums, documents.source[own], document_losses(model, documents, sequences, device, autocast)[own])
+    return sums
+
+
+def document_losses(
+    model: Any, documents: Documents, sequences: Sequence[np.ndarray], device: Any, autocast: Any
+) -> np.ndarray:
+    """Per document: the negative log-likelihood of its target tokens (nats, summed), and their number (float64,
+    documents × 2). `sequences` names the documents that go through the model together; none sees another."""
     import torch
 
-    sums = np.zeros((len(documents.sources), 2))
+    sums = np.zeros((len(documents.source), 2))
     was_training = model.training
     model.eval()
     with torch.inference_mode(), autocast():
         for own, inputs in _inputs(documents, sequences, device):
             found = model(**inputs, use_cache=False, target_losses=True).cpu().numpy()
-            source = np.repeat(documents.source[own], np.diff(documents.bounds)[own])
-            source = source[1:][inputs["labels"][0, 1:].cpu().numpy() != IGNORED]  # of the token that is predicted
-            sums[:, 0] += np.bincount(source, found, len(sums))
-            sums[:, 1] += np.bincount(source, minlength=len(sums))
+            document = np.repeat(np.arange(len(own)), np.diff(documents.bounds)[own])
+            document = document[1:][inputs["labels"][0, 1:].cpu().numpy() != IGNORED]  # of the token that is predicted
+            sums[own, 0] += np.bincount(document, found, len(own))
+            sums[own, 1] += np.bincount(document, minlength=len(own))
     model.train(was_training)
     return sums
 

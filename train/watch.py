@@ -76,7 +76,8 @@ class Metrics(TrainerCallback):
         self._from = (time.perf_counter(), state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Loss, rate and norm as the trainer gives them; tokens and time are counted here."""
+        """Rate and norm as the trainer gives them, the loss in nats per target token of the steps since the last log
+        (the trainer's is per target of an average step); tokens and time are counted here."""
         step, logs = state.global_step, more["logs"]
         if "loss" in logs:
             began, before = self._from
@@ -84,9 +85,11 @@ class Metrics(TrainerCallback):
             tokens, targets = (
                 int(counts[step] - counts[before]) for counts in (self.steps.tokens, self.steps.target_tokens)
             )
+            summed = logs["loss"] * (step - before) * self.steps.targets_per_step
             record = {
                 "step": step,
-                **{name: logs[name] for name in ("loss", "learning_rate", "grad_norm") if name in logs},
+                "loss": summed / targets if targets else 0.0,
+                **{name: logs[name] for name in ("learning_rate", "grad_norm") if name in logs},
                 "tokens": int(self.steps.tokens[step]),
                 "target_tokens": int(self.steps.target_tokens[step]),
                 "tokens_per_second": tokens / seconds,

@@ -117,7 +117,7 @@ def test_validation_is_summed_by_source_however_it_is_packed(tiny_model: Model) 
     whole = inputs()
     ids, labels = (whole[name][0].numpy() for name in ("input_ids", "labels"))
     source = np.array([0, 1, 0, 1, 1])
-    documents = Documents(ids, labels, np.append(0, np.cumsum(LENGTHS)), source, ["a", "b"])
+    documents = Documents(ids, labels, np.append(0, np.cumsum(LENGTHS)), source, np.arange(len(LENGTHS)), ["a", "b"])
     sums = [
         validation_loss(model, documents, documents.packed(length), torch.device("cpu"), torch.no_grad)
         for length in (40, 1000)
@@ -212,13 +212,14 @@ def test_steps_see_every_sequence_and_end_at_the_limit(
     counts = np.array(targets, np.int64)
     told = schedule(epochs=epochs, batch=batch, accumulate=accumulate, max_target_tokens=most)
     steps = plan_steps(counts + 1, counts, told, devices)
-    assert steps.target_tokens[-1] == counts[steps.order].sum()
+    assert steps.target_tokens[-1] == counts[steps.order].sum() - steps.surplus
     assert steps.tokens[-1] == (counts + 1)[steps.order].sum()
     assert len(steps.tokens) == steps.total + 1
     assert np.array_equal(steps.order, np.arange(len(steps.order)) % len(counts))
     assert len(steps.order) <= steps.total * steps.sequences
-    if most is not None and steps.total:
-        assert steps.target_tokens[-2] < most
+    if most is not None and counts[np.arange(int(np.ceil(len(counts) * epochs))) % len(counts)].sum() > most:
+        assert steps.target_tokens[-1] <= most or not steps.total
+        assert not steps.surplus or steps.target_tokens[-1] == most
     else:
         assert len(steps.order) + steps.left_over == int(np.ceil(len(counts) * epochs))
     assert steps.left_over < batch * devices

@@ -1,0 +1,1 @@
+"""The verbs of `python -m eval`, one module each."""

@@ -1,0 +1,75 @@
+"""The result of an evaluation or a comparison as an aligned table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from eval.intervals import Estimate
+from eval.measures import DETAILS
+from eval.scores import Value
+from eval.verdict import Finding, Measure, shown, unit_of
+
+
+def value_lines(values: Sequence[Value], found: Iterable[Finding]) -> list[str]:
+    """A line a measure and bucket: n, each model's value with its 95 % interval, and the difference if there are two.
+
+    A `*` stands where a difference is seen. Measures without rows, and checks that another sums up, have one line.
+    """
+    models = list(dict.fromkeys(one.model for one in values))
+    differences = {(one.measure.name, one.bucket): one for one in found}
+    head = ["measure", "bucket", "n", *models, *(["difference"] if differences else [])]
+    cells: list[list[str]] = [head]
+    for measure, bucket in dict.fromkeys((one.measure, one.bucket) for one in values):
+        own = [one.estimate for one in values if one.measure == measure and one.bucket == bucket]
+        if bucket != values[0].bucket and (not own[0].rows or measure.name in DETAILS):
+            continue
+        finding = differences.get((measure.name, bucket))
+        line = [measure.name, bucket, f"{own[0].rows:,}", *(told(measure, one) for one in own)]
+        cells.append([*line, *([_difference(finding)] if finding is not None else [])])
+    return aligned(cells)
+
+
+def finding_lines(found: Sequence[Finding]) -> list[str]:
+    """A line a measure and bucket of a comparison: n, the difference with its interval, and both p."""
+    cells = [["measure", "bucket", "n", "B − A", "p", "p (Holm)"]]
+    for one in found:
+        if one.difference.rows or one.bucket == found[0].bucket:
+            ps = [_p(one.difference.p), _p(one.adjusted)]
+            cells.append([one.measure.name, one.bucket, f"{one.difference.rows:,}", _difference(one), *ps])
+    return aligned(cells)
+
+
+def told(measure: Measure, estimate: Estimate) -> str:
+    """`61.2 % [58.0, 64.1]`; shares as percentages, anything else as it is."""
+    if math.isnan(estimate.value):
+        return "–"
+    factor, unit = (100, " %") if measure.scale == "share" else (1, "")
+    numbers = [estimate.value * factor, estimate.low * factor, estimate.high * factor]
+    digits = 1 if measure.scale == "share" else 3 if abs(numbers[0]) < 10 else 1
+    value, low, high = (f"{number:.{digits}f}" for number in numbers)
+    return f"{value}{unit}" + ("" if math.isnan(estimate.low) else f" [{low}, {high}]")
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell, the third (n) to the right."""
+    widths = [max(len(row[at]) for row in cells if at < len(row)) for at in range(max(map(len, cells)))]
+    sides = [str.rjust if at == 2 else str.ljust for at in range(len(widths))]
+    return [
+        "  ".join(side(text, width) for side, text, width in zip(sides, row, widths, strict=False)).rstrip()
+        for row in cells
+    ]
+
+
+def _difference(finding: Finding) -> str:
+    if math.isnan(finding.difference.value):
+        return "–"
+    measure, found = finding.measure, finding.difference
+    value, low, high = (shown(measure, number) for number in (found.value, found.low, found.high))
+    digits = 1 if abs(value) >= 1 or measure.scale != "amount" else 3
+    interval = "" if math.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{value:+.{digits}f}{unit_of(measure)}{interval}{' *' if finding.seen else ''}".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,108 @@
+"""Comparisons of runs and of arms, and a whole experiment on tiny models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+
+from tests.train.conftest import Model
+
+Trained = Callable[[str, int], Path]
+Evaluate = Callable[..., int]
+SHORT = ("eval.max_new_tokens=8", "limit=4")
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def evaluated(evaluate: Evaluate, trained: Trained, tmp_path: Path) -> Callable[[str, int], Path]:
+    """evaluated("llama", 1) → the folder of that run's evaluation."""
+
+    def run(model: str, seed: int) -> Path:
+        folder = tmp_path / f"{model}-{seed}"
+        if not folder.exists():
+            assert evaluate("run", f"run={trained(model, seed)}", f"out={folder}", *SHORT) == 0
+        return folder
+
+    return run
+
+
+def test_two_runs_are_spoken_of_as_two_runs(
+    evaluate: Evaluate, evaluated: Callable[[str, int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = evaluated("llama", 1), evaluated("llama", 2)
+    assert evaluate("compare", f"a={a}", f"b={b}", f"out={tmp_path / 'c'}") == 0
+    assert "two runs" in capsys.readouterr().out
+    found = metrics(tmp_path / "c")
+    assert "mix" not in " ".join(found["verdict"])
+    by_hand = {v["arm"]: v["value"] for v in found["values"] if (v["measure"], v["bucket"]) == ("usable", "all")}
+    (told,) = [d for d in found["differences"] if (d["measure"], d["bucket"]) == ("usable", "all")]
+    assert told["value"] == pytest.approx(by_hand["B"] - by_hand["A"])
+    assert found["unlike"] == []
+    assert (tmp_path / "c" / "report.html").is_file()
+
+
+def test_a_run_does_not_differ_from_itself(
+    evaluate: Evaluate, evaluated: Callable[[str, int], Path], tmp_path: Path
+) -> None:
+    a = evaluated("llama", 1)
+    assert evaluate("compare", f"a={a}", f"b={a}", f"out={tmp_path / 'c'}") == 0
+    found = metrics(tmp_path / "c")
+    assert all(d["value"] in (0, None) and not d["seen"] for d in found["differences"])
+
+
+def test_arms_of_several_runs_and_settings_that_differ(
+    evaluate: Evaluate, evaluated: Callable[[str, int], Path], tmp_path: Path
+) -> None:
+    arms = {"a": [evaluated("llama", 1), evaluated("llama", 2)], "b": [evaluated("qwen3", 1), evaluated("qwen3", 2)]}
+    told = [f"{arm}=[{','.join(map(str, runs))}]" for arm, runs in arms.items()]
+    assert evaluate("compare", *told, "names=[one,two]", f"out={tmp_path / 'c'}") == 0
+    found = metrics(tmp_path / "c")
+    assert {tuple(d["runs"]) for d in found["differences"]} == {(2, 2)}
+    assert any("model" in line for line in found["unlike"])
+
+
+def test_what_cannot_be_compared_is_refused(
+    evaluate: Evaluate, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, tokens in (("x", 4), ("y", 6)):
+        told = [f"run={trained('llama', 1)}", "limit=2", f"eval.max_new_tokens={tokens}", f"out={tmp_path / name}"]
+        assert evaluate("run", *told) == 0
+    assert evaluate("compare", f"a={tmp_path / 'x'}", f"b={tmp_path / 'y'}", f"out={tmp_path / 'c'}") == 2
+    assert "eval.max_new_tokens" in capsys.readouterr().err
+    assert evaluate("compare", f"a={tmp_path / 'nothing'}", f"b={tmp_path / 'y'}") == 2
+    assert evaluate("compare", "a=null", f"b={tmp_path / 'y'}") == 2
+
+
+def test_an_experiment_is_done_once_and_gone_on_with(
+    evaluate: Evaluate, tiny_model: Model, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One seed an arm, on the sample data: the arms have equal targets and validation rows, and unlike weights."""
+    out = tmp_path / "experiment"
+    model = [f"model.path={tiny_model('llama')}", "template=chatml", "train.max_steps=2", "train.eval_rows=1"]
+    told = [
+        *("a=math_heavy", "b=chat_heavy", "seeds=[3]", f"out={out}", "target_tokens=300"),
+        "build=[mix.total_rows=40,template=chatml,split.min_validation=8,split.min_per_source=2]",
+        f"sft=[{','.join(model)}]",
+        "eval=[limit=1,eval.max_new_tokens=4]",
+        f"paths.bundles={tmp_path / 'bundles'}",
+    ]
+    assert evaluate("ab", *told) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out / "comparison")
+    found = metrics(out / "comparison")
+    assert (found["a"], found["b"]) == ("math_heavy", "chat_heavy")
+    assert found["unlike"] == []
+    bundles = [json.loads((out / arm / "bundle" / "manifest.json").read_text()) for arm in ("a-3", "b-3")]
+    assert bundles[0]["digest"]["validation"] == bundles[1]["digest"]["validation"]
+    assert bundles[0]["digest"]["train"] != bundles[1]["digest"]["train"]
+    assert evaluate("ab", *told) == 0
+    assert "step" not in capsys.readouterr().out
+    assert evaluate("ab", *told[:3], *told[4:], f"out={out}", "seeds=[4]") == 2
