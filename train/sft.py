@@ -210,10 +210,11 @@ def training_rows(ready: Prepared) -> datasets.Dataset:
     if not steps.surplus:
         return rows.select(steps.order)
     end = len(steps.order) - steps.batch * steps.devices
-    last = rows.select(steps.order[end:])
-    labels = without_last_targets(last["labels"], steps.surplus)
-    last = last.map(lambda _, at: {"labels": labels[at]}, with_indices=True, features=rows.features)
-    return datasets.concatenate_datasets([rows.select(steps.order[:end]), last])
+    last: Any = rows.select(steps.order[end:]).to_dict()
+    last["labels"] = without_last_targets(last["labels"], steps.surplus)
+    return datasets.concatenate_datasets(
+        [rows.select(steps.order[:end]), datasets.Dataset.from_dict(last, features=rows.features)]
+    )
 
 
 def load_best(trainer: Trainer, timetable: Timetable, say: Say) -> None:
