@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 
 from eval.curves import learning_curves
-from eval.evaluate import BASE
 from eval.record import (
     METRICS,
     REPORT,
@@ -25,6 +24,7 @@ from eval.record import (
 from eval.report import comparison_report
 from eval.rows import buckets
 from eval.scores import compared, headlines, measures_of, values
+from eval.subject import BASE
 from eval.table import finding_lines
 from eval.verdict import verdict
 from pipeline.errors import ConfigError, StoreError

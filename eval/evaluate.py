@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +11,23 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
-from eval.generations import kept_generations, model_digest, settings_digest
+from eval.asking import of_model, of_server
+from eval.generations import model_digest, settings_digest
 from eval.measures import MEASURES
 from eval.perplexity import bits, kept_losses, own_documents, row_losses, target_bytes
 from eval.reply import Reply as Judged
 from eval.rows import Rows, choose_rows, render_prompts
 from eval.scores import SCORES
-from eval.server import Prompt, Server, server_replies
 from eval.settings import Evaluation
-from eval.subject import Local, Subject
+from eval.subject import BASE, TUNED, Local, Subject
 from train.adapted import put_adapter
 from train.data import validation_documents
-from train.generate import Reply, end_tokens, replies
+from train.generate import Reply
 from train.loss import add_target_losses
 from train.model import load_model, load_tokenizer
 
 Say = Callable[[str], None]
-BASE, TUNED = "base", "tuned"
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def evaluate(settings: Evaluation, subject: Subject, say: Say) -> Measured:
         if "perplexity" in settings.metrics:
             say("note       perplexity is left out: a server does not tell it")
         if chosen:
-            take(names[0], _of_server(settings, settings.server, rows, prompts, asked, say), ())
+            take(names[0], of_server(settings, settings.server, rows, prompts, asked, say), ())
     else:
         local = subject.local
         assert local is not None  # noqa: S101 - without a server there is a model here
@@ -79,7 +75,7 @@ def evaluate(settings: Evaluation, subject: Subject, say: Say) -> Measured:
             say(f"perplexity {len(rows.values):,} rows, {len(names)} × in {seconds['perplexity']:.0f} s")
         for name in names if chosen else ():
             with _as(model, name):
-                found = _of_model(settings, local, prompts, asked, model, tokenizer, name, say)
+                found = of_model(settings, local, prompts, asked, model, tokenizer, name, say)
             take(name, found, special_texts(tokenizer))
     seconds["all"] = time.perf_counter() - began
     return Measured(rows, names, pl.concat(scores), generations, seconds)
@@ -113,7 +109,7 @@ def _perplexity(
     size = target_bytes(documents, row, count, tokenizer)
     found: list[pl.DataFrame] = []
     for name in names:
-        digest = model_digest(local.base, local.adapter if name == TUNED else None)
+        digest = model_digest(local.base, local.adapter_of(name))
         how = [local.tokens.name, local.device.dtype, local.device.quant, rows.frame["id"].to_list()]
 
         def measured(name: str = name) -> np.ndarray:
@@ -129,74 +125,6 @@ def _perplexity(
             at = np.flatnonzero(denominator > 0)
             found.append(frame_of(name, measure, rows.frame["id"].gather(at), numerator[at], denominator[at]))
     return pl.concat(found)
-
-
-def _of_model(
-    settings: Evaluation,
-    local: Local,
-    prompts: Sequence[str | None],
-    asked: Sequence[int],
-    model: Any,
-    tokenizer: Any,
-    name: str,
-    say: Say,
-) -> dict[int, Reply]:
-    """The model's reply to each prompt that is `asked`."""
-    ends = end_tokens(model, tokenizer)
-    digest = model_digest(local.base, local.adapter if name == TUNED else None)
-    how = settings_digest(
-        dtype=local.device.dtype, quant=local.device.quant, ends=ends, max_new_tokens=settings.max_new_tokens
-    )
-    texts = [prompts[at] or "" for at in asked]
-
-    def ask(missing: Sequence[int]) -> Iterator[tuple[int, Reply]]:
-        own = [texts[at] for at in missing]
-        return replies(model, tokenizer, own, settings.max_new_tokens, ends, settings.batch_size)
-
-    return _replies(settings, (digest, how), asked, texts, ask, name, say)
-
-
-def _of_server(
-    settings: Evaluation, server: Server, rows: Rows, prompts: Sequence[str | None], asked: Sequence[int], say: Say
-) -> dict[int, Reply]:
-    """The reply of a server to each prompt that is `asked`. Raises: ConfigError, ServerError; what came is kept."""
-    how = settings_digest(api=server.api, extra=dict(server.extra), max_new_tokens=settings.max_new_tokens)
-    own = [Prompt(prompts[at] or "", rows.asked[at]["messages"], rows.asked[at]["tools"]) for at in asked]
-    texts = [json.dumps([one.messages, one.tools]) if server.api == "chat" else one.text for one in own]
-    digest = settings_digest(base_url=server.base_url, model=server.model)
-
-    def ask(missing: Sequence[int]) -> Iterator[tuple[int, Reply]]:
-        return server_replies(server, [own[at] for at in missing], settings.max_new_tokens)
-
-    return _replies(settings, (digest, how), asked, texts, ask, server.model, say)
-
-
-def _replies(
-    settings: Evaluation,
-    keys: tuple[str, str],
-    asked: Sequence[int],
-    texts: Sequence[str],
-    ask: Callable[[Sequence[int]], Iterator[tuple[int, Reply]]],
-    name: str,
-    say: Say,
-) -> dict[int, Reply]:
-    """Replies that are kept from before, and those of `ask` for what is missing, kept as they come."""
-    began = time.perf_counter()
-    with kept_generations(settings.paths.pools, *keys) as kept:
-        found = kept.of(texts)
-        missing = [at for at in range(len(texts)) if at not in found]
-        fresh = kept.take([texts[at] for at in missing], ask(missing))
-        for at, reply in _progress(fresh, len(missing), f"replies {name}"):
-            found[missing[at]] = reply
-    spent = time.perf_counter() - began
-    made = sum(found[at].tokens or 0 for at in missing)
-    speed = f", {made:,} tokens in {spent:.0f} s: {made / spent:.0f} tokens/s" if missing else ""
-    say(f"replies    {name:<6} {len(missing):,} generated, {len(texts) - len(missing):,} kept from before{speed}")
-    return {asked[at]: reply for at, reply in found.items()}
-
-
-def _progress(items: Iterator[Any], total: int, what: str) -> Iterator[Any]:
-    return iter(tqdm(items, total=total, desc=what, unit="reply", disable=None, leave=False, file=sys.stderr, delay=2))
 
 
 def special_texts(tokenizer: Any) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from eval.evaluate import BASE, TUNED, evaluate
+from eval.evaluate import evaluate
 from eval.record import (
     METRICS as METRICS_FILE,
 )
@@ -28,7 +28,7 @@ from eval.report import evaluation_report
 from eval.rows import buckets
 from eval.scores import compared, headlines, measures_of, values
 from eval.settings import Evaluation
-from eval.subject import Subject, find_subject
+from eval.subject import BASE, TUNED, Subject, find_subject
 from eval.table import value_lines
 from eval.verdict import verdict
 from pipeline.errors import StoreError

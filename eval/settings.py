@@ -10,7 +10,7 @@ from typing import Any
 from eval.measures import METRICS
 from eval.server import APIS, Server
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
-from pipeline.settings import Settings, is_number, is_text, is_text_list, is_whole
+from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
 from train.models import ModelSettings, read_model
 from train.settings import DEVICES, DTYPES, QUANTS, Hardware, TrainPaths, read_train_paths
 
@@ -62,7 +62,7 @@ def read_evaluation(config: Mapping[str, Any]) -> Evaluation:
     settings = Evaluation(
         bundle=top.value("bundle", is_text, "a bundle's folder or name, or latest", "latest"),
         run=top.value("run", is_text, "a run's folder or name, or latest", "latest"),
-        allow_other_bundle=bool(top.value("allow_other_bundle", _is_bool, "true or false", "true", False)),
+        allow_other_bundle=bool(top.value("allow_other_bundle", is_bool, "true or false", "true", False)),
         out=None if out is None else Path(out).expanduser(),
         limit=top.value("limit", *whole, "100"),
         seed=top.required("seed", is_whole(0), "a whole number from 0", "42", 0),
@@ -84,13 +84,13 @@ def read_evaluation(config: Mapping[str, Any]) -> Evaluation:
 
 def _server(top: Settings) -> Server | None:
     """What `backend` says. `base_url` and `model_name` go with a server, and a server goes with them."""
-    backend = _one_of(top, "backend", BACKENDS)
+    backend = top.one_of("backend", BACKENDS)
     base_url = top.value("base_url", _is_url, "an address that begins with http:// or https://", "http://localhost/v1")
     name = top.value("model_name", is_text, "what the server calls the model", "NAME")
     node = Settings(top.node.get("server"), "server", top.errors)
     node.known({"api", "api_key_env", "concurrency", "timeout", "retries", "extra"})
     fields = dict[str, Any](
-        api=_one_of(node, "api", tuple(APIS)),
+        api=node.one_of("api", tuple(APIS)),
         api_key_env=node.value("api_key_env", is_text, "the name of an environment variable, or null", "NAME"),
         concurrency=node.required("concurrency", is_whole(1), "a whole number above 0", "8", 1),
         timeout=node.required("timeout", is_number(0.001), "seconds above 0", "120", 1.0),
@@ -113,21 +113,13 @@ def _server(top: Settings) -> Server | None:
 
 def _hardware(top: Settings) -> Hardware:
     return Hardware(
-        device=_one_of(top, "device", DEVICES),
-        dtype=_one_of(top, "dtype", DTYPES),
-        quant=_one_of(top, "quant", QUANTS),
+        device=top.one_of("device", DEVICES),
+        dtype=top.one_of("dtype", DTYPES),
+        quant=top.one_of("quant", QUANTS),
         attention="auto",
         optim="auto",
         gradient_checkpointing=False,
     )
-
-
-def _one_of(node: Settings, key: str, allowed: Sequence[str]) -> str:
-    return node.required(key, lambda value: value in allowed, " or ".join(allowed), allowed[0], allowed[0])
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
 
 
 def _is_url(value: Any) -> bool:

@@ -19,6 +19,7 @@ from train.run import Run, open_run
 from train.settings import Hardware
 
 Say = Callable[[str], None]
+BASE, TUNED = "base", "tuned"  # what a result calls its models
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Local:
     device: Device
     tokens: Path
     max_length: int
+
+    def adapter_of(self, name: str) -> Path | None:
+        """The adapter's folder where the tuned model is named, None for the base."""
+        return self.adapter if name == TUNED else None
 
 
 @dataclass(frozen=True)

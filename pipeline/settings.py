@@ -7,7 +7,7 @@ from the command line).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,15 @@ class Settings:
             self.wrong(key, None, allowed, example)
             return default
         return self.value(key, good, allowed, example, default)
+
+    def one_of(self, key: str, allowed: Sequence[str]) -> str:
+        """The setting, which must be one of these texts."""
+        return self.required(key, lambda value: value in allowed, " or ".join(allowed), allowed[0], allowed[0])
+
+
+def is_bool(value: Any) -> bool:
+    """True or false."""
+    return isinstance(value, bool)
 
 
 def is_text(value: Any) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
-from pipeline.settings import Settings, is_number, is_text, is_text_list, is_whole
+from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
 from train.models import ModelSettings, read_model
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -120,7 +120,7 @@ def read_train(config: Mapping[str, Any]) -> Train:
         threads=top.value("threads", is_whole(1), "a whole number above 0", "2"),
         questions=read_questions(top),
         answer_tokens=top.required("answer_tokens", is_whole(1), "a whole number above 0", "128", 1),
-        merge=bool(top.required("merge", _is_bool, "true or false", "false", False)),
+        merge=bool(top.required("merge", is_bool, "true or false", "false", False)),
         paths=read_train_paths(config, errors),
         config=config,
     )
@@ -143,14 +143,6 @@ def read_train_paths(config: Mapping[str, Any], errors: list[PoolmixError]) -> T
     )
 
 
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _one_of(node: Settings, key: str, allowed: Sequence[str]) -> str:
-    return node.required(key, lambda value: value in allowed, " or ".join(allowed), allowed[0], allowed[0])
-
-
 def _lora(node: Settings) -> Lora:
     node.known({"r", "alpha", "dropout", "targets"})
     return Lora(
@@ -166,16 +158,16 @@ def _lora(node: Settings) -> Lora:
 def _hardware(top: Settings, train: Settings) -> Hardware:
     checkpointing = train.required(
         "gradient_checkpointing",
-        lambda value: _is_bool(value) or value == "auto",
+        lambda value: is_bool(value) or value == "auto",
         "auto, true or false",
         "auto",
         "auto",
     )
     return Hardware(
-        device=_one_of(top, "device", DEVICES),
-        dtype=_one_of(top, "dtype", DTYPES),
-        quant=_one_of(top, "quant", QUANTS),
-        attention=_one_of(top, "attention", ATTENTIONS),
+        device=top.one_of("device", DEVICES),
+        dtype=top.one_of("dtype", DTYPES),
+        quant=top.one_of("quant", QUANTS),
+        attention=top.one_of("attention", ATTENTIONS),
         optim=train.required("optim", is_text, "an optimizer's name", "auto", "auto"),
         gradient_checkpointing=None if checkpointing == "auto" else checkpointing,
     )
@@ -202,7 +194,7 @@ def _schedule(node: Settings) -> Schedule:
         save_steps=node.required("save_steps", *steps, "0.2", 1),
         save_total_limit=node.value("save_total_limit", *whole, "2"),
         early_stopping=node.value("early_stopping", *whole, "3"),
-        report_to=_one_of(node, "report_to", REPORTS),
+        report_to=node.one_of("report_to", REPORTS),
     )
 
 

@@ -586,3 +586,30 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_an_evaluation_of_a_server_keeps_what_came_before_it_failed(
+    evaluate: Callable[..., int], served: Served, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the verb: the third prompt fails for good; asked again, only the missing replies are asked for."""
+    told = [f"bundle={bundle}", "backend=openai", f"base_url={served.url}", "model_name=small", "template=chatml"]
+    told += [f"out={tmp_path / 'out'}", "limit=4", "server.concurrency=1", "server.retries=0"]
+    served.faults["GET"] = []
+    assert evaluate("run", *told, "eval.metrics=[usability, style]") == 0
+    first = len(served.asked())
+    assert first == 8
+    lines = [json.loads(line) for line in (tmp_path / "out" / "generations.jsonl").read_text("utf-8").splitlines()]
+    assert {line["model"] for line in lines} == {"small"}
+    assert all(line["reply"] for line in lines)
+    capsys.readouterr()
+    third = _prompt(served.asked()[2].body)
+    longer = [*told, "eval.metrics=[usability, perplexity]", "eval.max_new_tokens=20"]
+    served.faults[third] = [Fault(500, {"error": {"message": "out of order"}})]
+    assert evaluate("run", *longer) != 0
+    assert "out of order" in capsys.readouterr().err
+    assert len(served.asked()) == first + 3
+    assert evaluate("run", *longer) == 0
+    out = capsys.readouterr().out
+    assert "6 generated, 2 kept from before" in out
+    assert "perplexity is left out" in out
+    assert len(served.asked()) == first + 3 + 6

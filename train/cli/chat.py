@@ -70,7 +70,7 @@ def run(config: dict[str, Any], _job: Job) -> None:
 def _read(config: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     """The run and what is asked for. Raises: ConfigErrors, StoreError."""
     from pipeline.errors import ConfigErrors, PoolmixError
-    from pipeline.settings import Settings, is_number, is_text, is_whole
+    from pipeline.settings import Settings, is_bool, is_number, is_text, is_whole
     from train.run import open_run
     from train.settings import DEVICES, DTYPES, QUANTS, read_questions
 
@@ -78,19 +78,16 @@ def _read(config: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
     top = Settings(config, "", errors)
     top.known(_KEYS)
 
-    def one_of(key: str, allowed: tuple[str, ...]) -> str:
-        return top.required(key, lambda value: value in allowed, " or ".join(allowed), allowed[0], allowed[0])
-
     base = top.value("base", is_text, "a folder or null", "DIR")
     asked = {
         "questions": read_questions(top),
-        "talk": top.value("talk", lambda value: isinstance(value, bool), "true, false or null", "true"),
+        "talk": top.value("talk", is_bool, "true, false or null", "true"),
         "system": top.value("system", is_text, "a text", "'Be brief.'"),
         "max_new_tokens": top.required("max_new_tokens", is_whole(1), "a whole number above 0", "512", 1),
         "temperature": top.required("temperature", is_number(0), "a number from 0", "0.7", 0),
-        "device": one_of("device", DEVICES),
-        "dtype": one_of("dtype", DTYPES),
-        "quant": one_of("quant", QUANTS),
+        "device": top.one_of("device", DEVICES),
+        "dtype": top.one_of("dtype", DTYPES),
+        "quant": top.one_of("quant", QUANTS),
         "base": Path(base).expanduser() if base is not None else None,
     }
     top.value("threads", is_whole(1), "a whole number above 0", "2")

@@ -50,7 +50,7 @@ def run(config: dict[str, Any], _job: Job) -> None:
 def _read(config: dict[str, Any]) -> tuple[str, Path, Export]:
     """The run's name, the folder of runs, and what is asked for. Raises: ConfigErrors."""
     from pipeline.errors import ConfigErrors, PoolmixError
-    from pipeline.settings import Settings, is_text, is_whole
+    from pipeline.settings import Settings, is_bool, is_text, is_whole
     from train.export import GGUF_TYPES, TARGETS, Export
     from train.settings import DEVICES, DTYPES
 
@@ -60,9 +60,6 @@ def _read(config: dict[str, Any]) -> tuple[str, Path, Export]:
         {"run", "to", "merged", "name", "out", "gguf_type", "llama_cpp", "dtype", "device", "base", "threads", "paths"}
     )
 
-    def one_of(key: str, allowed: tuple[str, ...]) -> str:
-        return top.required(key, lambda value: value in allowed, " or ".join(allowed), allowed[0], allowed[0])
-
     def folder(key: str) -> Path | None:
         value = top.value(key, is_text, "a folder or null", "DIR")
         return Path(value).expanduser() if value is not None else None
@@ -71,14 +68,14 @@ def _read(config: dict[str, Any]) -> tuple[str, Path, Export]:
     name = top.required("run", is_text, "a run's folder or name, or latest", "latest", "latest")
     runs = Settings(config.get("paths"), "paths", errors).required("runs", is_text, "a folder", "DIR", ".")
     asked = Export(
-        to=one_of("to", TARGETS),
-        merged=top.required("merged", lambda value: isinstance(value, bool), "true or false", "false", False),
+        to=top.one_of("to", TARGETS),
+        merged=top.required("merged", is_bool, "true or false", "false", False),
         out=folder("out"),
         name=top.value("name", is_text, "a name", "my-model"),
-        gguf_type=one_of("gguf_type", GGUF_TYPES),
+        gguf_type=top.one_of("gguf_type", GGUF_TYPES),
         llama_cpp=folder("llama_cpp"),
-        dtype=one_of("dtype", DTYPES),
-        device=one_of("device", DEVICES),
+        dtype=top.one_of("dtype", DTYPES),
+        device=top.one_of("device", DEVICES),
         base=folder("base"),
     )
     if errors:
