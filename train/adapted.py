@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,32 @@ def put_adapter(model: Any, adapter: Path, folder: Path) -> Any:
         what = f"does not fit {folder.name} ({' '.join(str(error).split())[:300]})"
         raise StoreError(f"adapter {adapter}", what, "name the base model that it was trained on: base=DIR") from error
     return adapted.eval()
+
+
+@contextmanager
+def merged(model: Any) -> Generator[None]:
+    """While a model answers: its adapter added to its weights, where these are float32 on a processor, so that answers
+    cost what the base's do. Weights come back as they were, bit by bit; a switched-off adapter stays out."""
+    import psutil
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [one for one in model.modules() if isinstance(one, BaseTunerLayer) and not one.disable_adapters]
+    weights = {one: one.data for layer in layers for one in layer.get_base_layer().parameters()}
+    exact = all(one.dtype == torch.float32 and one.device.type == "cpu" for one in weights)
+    if not exact or sum(one.nbytes for one in weights.values()) > psutil.virtual_memory().available / 2:
+        layers, weights = [], {}
+    for weight, data in weights.items():
+        weight.data = data.clone()
+    for layer in layers:
+        layer.merge()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.unmerge()
+        for weight, data in weights.items():
+            weight.data = data
 
 
 def run_template(run: Run) -> Template:

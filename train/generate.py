@@ -14,6 +14,7 @@ from pipeline.arrow import numbers
 from pipeline.render.renderer import Renderer
 from pipeline.render.template import Template
 from pipeline.tokens.encode import IGNORED
+from train.adapted import merged
 from train.model import in_float32
 
 Message = Mapping[str, Any]
@@ -64,7 +65,7 @@ def replies(
     was_training = model.training
     model.eval()
     try:
-        with in_float32(model):
+        with in_float32(model), merged(model):
             for begin in range(0, len(order), at_once):
                 batch = order[begin : begin + at_once]
                 yield from zip(

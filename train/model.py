@@ -130,7 +130,7 @@ def in_float32(model: Any) -> Generator[None]:
     import torch
 
     halves = (torch.bfloat16, torch.float16)
-    found = {one: one.dtype for one in model.parameters() if one.dtype in halves and one.device.type == "cpu"}
+    found = {one: one.data for one in model.parameters() if one.dtype in halves and one.device.type == "cpu"}
     quantized = any(hasattr(one, "quant_state") for one in model.parameters())
     if quantized or 2 * sum(one.nbytes for one in found) > psutil.virtual_memory().available / 2:
         found = {}
@@ -139,8 +139,8 @@ def in_float32(model: Any) -> Generator[None]:
     try:
         yield
     finally:
-        for parameter, dtype in found.items():
-            parameter.data = parameter.data.to(dtype)
+        for parameter, data in found.items():
+            parameter.data = data
 
 
 def outline(folder: Path, lora: Lora, targets: Sequence[str] | str) -> tuple[dict[str, int], dict[str, int]]:

@@ -18,8 +18,9 @@ from pipeline.cli.front import main
 from pipeline.errors import ConfigError, StoreError
 from tests.train.finished import finished_run
 from train.__main__ import PROGRAM
-from train.adapted import find_base
+from train.adapted import find_base, merged
 from train.merge import MergeError, difference, is_merged, logits, merge_run, stored_dtype
+from train.model import in_float32
 from train.run import Run
 
 Model = Callable[[str], Path]
@@ -62,6 +63,36 @@ def test_a_merged_model_has_the_logits_of_base_and_adapter(tmp_path: Path, tiny_
     assert found.apart < 1e-4
     assert found.same == found.positions == 85
     assert difference(expected, logits(loaded(tiny_model(name)), ROWS)).apart > 0.1  # the adapter does something
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_answering_merges_the_adapter_and_puts_every_weight_back_bit_by_bit(run: Run, dtype: str) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    def model() -> Any:
+        base = AutoModelForCausalLM.from_pretrained(run.manifest["model"]["path"], dtype=dtype)
+        return PeftModel.from_pretrained(base, str(run.adapter)).eval()
+
+    def weights(model: Any) -> dict[str, Any]:
+        return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    one, base = model(), loaded(Path(run.manifest["model"]["path"]))
+    before = weights(one)
+    expected = logits(model().float(), ROWS)
+    with in_float32(one), merged(one):
+        layer = next(layer for layer in one.modules() if hasattr(layer, "merged"))
+        assert layer.merged
+        assert difference(expected, logits(one, ROWS)).apart < 1e-4
+    after = weights(one)
+    assert {name: tensor.dtype for name, tensor in after.items()} == {n: t.dtype for n, t in before.items()}
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not layer.merged
+    with in_float32(one), one.disable_adapter(), merged(one):
+        assert not layer.merged
+        if dtype == "float32":
+            assert difference(logits(base, ROWS), logits(one, ROWS)).apart == 0
 
 
 def test_a_run_trained_on_nf4_is_merged_onto_the_unquantized_base(tmp_path: Path, tiny_model: Model) -> None:
