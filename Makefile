@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 MIX ?= math_heavy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train build test lint types check bench bench-tokens bench-train clean
+.PHONY: help setup setup-train build test lint types check bench bench-tokens bench-train bench-generate clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 setup: $(VENV)/.ready  ## make the virtual environment with pinned versions
 
@@ -45,6 +45,9 @@ bench-tokens: setup-train  ## compare tokenizing and packing with TRL's own (3 r
 
 bench-train: setup-train  ## compare training with a plain TRL script (5 to 9 minutes)
 	$(BIN)/python tests/benchmarks/bench_train.py
+
+bench-generate: setup-train  ## compare replies in batches with one prompt at a time (3 to 6 minutes)
+	$(BIN)/python tests/benchmarks/bench_generate.py
 
 clean:  ## remove pools, bundles and caches (not the virtual environment)
 	rm -rf data_pools/pools data_pools/bundles .pytest_cache .ruff_cache .hypothesis

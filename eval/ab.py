@@ -33,10 +33,13 @@ NOTE = "experiment.json"
 
 @dataclass(frozen=True)
 class Experiment:
-    """Two mixes and the seeds of their runs; `build`, `sft` and `eval` are settings that all of them share."""
+    """Two mixes and the seeds of their runs; `build`, `sft` and `eval` are settings that all of them share.
 
-    a: str
-    b: str
+    `a` and `b` have the mix first; what follows are settings of builds that this arm alone has.
+    """
+
+    a: Sequence[str]
+    b: Sequence[str]
     seeds: Sequence[int]
     target_tokens: int | None
     build: Sequence[str]
@@ -46,9 +49,15 @@ class Experiment:
     seed: int
 
     @property
-    def arms(self) -> list[tuple[str, str, int]]:
-        """Folder, mix and seed of each run, those of one seed next to each other."""
-        return [(f"{arm}-{seed}", mix, seed) for seed in self.seeds for arm, mix in (("a", self.a), ("b", self.b))]
+    def arms(self) -> list[tuple[str, Sequence[str], int]]:
+        """Folder, mix with settings, and seed of each run, those of one seed next to each other."""
+        return [(f"{arm}-{seed}", told, seed) for seed in self.seeds for arm, told in (("a", self.a), ("b", self.b))]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the arms are called."""
+        a, b = " ".join(self.a), " ".join(self.b)
+        return (a, b) if a != b else (f"{a} (a)", f"{b} (b)")
 
 
 def run_experiment(
@@ -59,14 +68,13 @@ def run_experiment(
     shared = [f"paths.pools={paths.pools}", f"paths.bundles={paths.bundles}"]
     with_runs = [*shared, f"paths.runs={paths.runs}"]
     first = out / asked.arms[0][0] / "bundle"
-    for name, mix, seed in asked.arms:
+    for name, (mix, *own), seed in asked.arms:
         folder = out / name / "bundle"
         same = [] if folder == first else [f"split.validation_from={first}"]
         if not (folder / "manifest.json").is_file():
-            say(f"build      {name}: {mix}, seed {seed}")
-            run_command(
-                "pipeline", ["build", f"mix={mix}", f"seed={seed}", *same, *asked.build, *shared, f"out={folder}"], say
-            )
+            say(f"build      {name}: {' '.join([mix, *own])}, seed {seed}")
+            told = [f"mix={mix}", f"seed={seed}", *same, *asked.build, *own, *shared, f"out={folder}"]
+            run_command("pipeline", ["build", *told], say)
     targets = asked.target_tokens or _smallest(asked, out, paths, root, with_runs, say)
     for name, _, seed in asked.arms:
         folder = out / name
@@ -82,11 +90,9 @@ def run_experiment(
             run_command("eval", ["run", f"run={run}", *asked.eval, *with_runs], say)
     runs = {arm: [str(out / f"{arm}-{seed}" / "run") for seed in asked.seeds] for arm in ("a", "b")}
     a, b = (find_results(runs[arm], paths.runs) for arm in ("a", "b"))
-    names = (asked.a, asked.b) if asked.a != asked.b else (f"{asked.a} (a)", f"{asked.b} (b)")
-    say(f"compare    {names[0]} and {names[1]}, {len(asked.seeds)} runs each, {targets:,} target tokens a run")
-    return compare(
-        Comparison((a, b), names, asked.buckets, asked.seed), out / "comparison", paths.pools, command, config, say
-    )
+    say(f"compare    {' and '.join(asked.names)}, {len(asked.seeds)} runs each, {targets:,} target tokens a run")
+    comparison = Comparison((a, b), asked.names, asked.buckets, asked.seed)
+    return compare(comparison, out / "comparison", paths.pools, command, config, say)
 
 
 def _note(asked: Experiment, out: Path) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from eval.record import Result
+from train.run import open_run
+
+# Settings in which arms may differ: places, seeds, and what is only watched or done afterwards.
+_PLACES = {"bundle", "seed", "out", "paths", "threads"}
+_OF_TRAINING = {*_PLACES, "build", "rows", "resume", "questions", "answer_tokens", "merge"}
+_WATCHING = {"logging_steps", "eval_steps", "eval_rows", "save_steps", "save_total_limit", "report_to"}
 
 
 @dataclass(frozen=True)
@@ -43,3 +52,38 @@ def _between(name: str, runs: Sequence[Sequence[Mapping[str, str]]]) -> str:
     if any(one != said[0] for one in said):
         return "arms"
     return "runs" if len({text for arm in said for text in arm}) > 1 else ""
+
+
+def differing(arms: Sequence[Sequence[Result]]) -> list[str]:
+    """What tells the arms' settings apart besides weights and seeds, a line each: `train.learning_rate: 0.001 | 0.002`.
+
+    Settings are those of the arms' first runs, by the names that they have in a command.
+    """
+    sides = [_settings(arm[0]) for arm in arms]
+    both = set.intersection(*(set(side.get("sources", {})) for side in sides))
+    for side in sides:
+        side["sources"] = {name: source for name, source in side.get("sources", {}).items() if name in both}
+    said = [dict(flat(side)) for side in sides]
+    names = sorted({name for one in said for name in one})
+    texts = ((name, [one.get(name, "–") for one in said]) for name in names)
+    return [f"{name}: {' | '.join(values)}" for name, values in texts if len(set(values)) > 1]
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    """Every setting of a run's training and of its bundle, but for places, seeds, weights and what is only watched."""
+    run = result.metrics["run"]
+    if run is None:
+        return {"model": result.metrics["model"]}
+    manifest = open_run(run["path"], Path(run["path"])).manifest
+    bundle = json.loads((Path(manifest["bundle"]["path"]) / "manifest.json").read_text(encoding="utf-8"))["config"]
+    built = _without(bundle, _PLACES) | {
+        "mix": _without(bundle["mix"], {"weights", "name"}),
+        "split": _without(bundle["split"], {"validation_from"}),
+    }
+    config = manifest["config"]
+    schedule = _without(config["train"], _WATCHING) | {"max_target_tokens": manifest["steps"]["target_tokens"]}
+    return built | _without(config, _OF_TRAINING) | {"train": schedule}
+
+
+def _without(node: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if name not in names}

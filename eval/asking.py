@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from eval.generations import kept_generations, model_digest, settings_digest
+from eval.generations import kept_generations, settings_digest
 from eval.rows import Rows
 from eval.server import Prompt, Server, server_replies
 from eval.settings import Evaluation
@@ -32,7 +32,6 @@ def of_model(
 ) -> dict[int, Reply]:
     """The model's reply to each prompt that is `asked`."""
     ends = end_tokens(model, tokenizer)
-    digest = model_digest(local.base, local.adapter_of(name))
     how = settings_digest(
         dtype=local.device.dtype, quant=local.device.quant, ends=ends, max_new_tokens=settings.max_new_tokens
     )
@@ -42,7 +41,7 @@ def of_model(
         own = [texts[at] for at in missing]
         return replies(model, tokenizer, own, settings.max_new_tokens, ends, settings.batch_size)
 
-    return _answered(settings, (digest, how), asked, texts, ask, name, say)
+    return _answered(settings, (local.digests[name], how), asked, texts, ask, name, say)
 
 
 def of_server(
@@ -54,10 +53,21 @@ def of_server(
     texts = [json.dumps([one.messages, one.tools]) if server.api == "chat" else one.text for one in own]
     digest = settings_digest(base_url=server.base_url, model=server.model)
 
-    def ask(missing: Sequence[int]) -> Iterator[tuple[int, Reply]]:
-        return server_replies(server, [own[at] for at in missing], settings.max_new_tokens)
+    too_long = 0
 
-    return _answered(settings, (digest, how), asked, texts, ask, server.model, say)
+    def ask(missing: Sequence[int]) -> Iterator[tuple[int, Reply]]:
+        nonlocal too_long
+        for at, reply in server_replies(server, [own[at] for at in missing], settings.max_new_tokens):
+            if reply is None:
+                too_long += 1
+            else:
+                yield at, reply
+
+    found = _answered(settings, (digest, how), asked, texts, ask, server.model, say)
+    if too_long:
+        fix = "start it with a longer one, or lower eval.max_new_tokens"
+        say(f"note       no reply to {too_long:,} of {len(asked):,} prompts: too long for the server's context ({fix})")
+    return found
 
 
 def _answered(
@@ -78,9 +88,10 @@ def _answered(
         for at, reply in _progress(fresh, len(missing), f"replies {name}"):
             found[missing[at]] = reply
     spent = time.perf_counter() - began
-    made = sum(found[at].tokens or 0 for at in missing)
+    fresh_ones = [found[at] for at in missing if at in found]
+    made = sum(reply.tokens or 0 for reply in fresh_ones)
     speed = f", {made:,} tokens in {spent:.0f} s: {made / spent:.0f} tokens/s" if missing else ""
-    say(f"replies    {name:<6} {len(missing):,} generated, {len(texts) - len(missing):,} kept from before{speed}")
+    say(f"replies    {name:<6} {len(fresh_ones):,} generated, {len(texts) - len(missing):,} kept from before{speed}")
     return {asked[at]: reply for at, reply in found.items()}
 
 

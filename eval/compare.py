@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from eval.arms import differing
 from eval.curves import learning_curves
+from eval.measures import MEASURES
 from eval.record import (
     METRICS,
     REPORT,
@@ -32,8 +34,6 @@ from pipeline.store import lock, new_folder
 from train.run import open_run
 
 Say = Callable[[str], None]
-# What may differ between the arms of an experiment on mixes; the rest is listed as a difference.
-_OF_MIX = ("mix", "sources")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def compare(asked: Comparison, target: Path, pools: Path, command: str, config: 
     within = buckets(frame, asked.chosen)
     scores = [[result.scores(_model(result)) for result in arm] for arm in asked.arms]
     measures = measures_of(pl.concat([own for arm in scores for own in arm]))
-    found = compared(scores, frame, within, headlines(measures), asked.seed)
+    found = compared(scores, frame, within, headlines(measures, scores), asked.seed)
     said = verdict(found, *asked.names)
     unlike = differing(asked.arms)
     for line in ["", *finding_lines(found), "", *said]:
@@ -108,9 +108,13 @@ def _require_one_ground(results: Sequence[Result]) -> None:
             fix = "evaluate both on one bundle: bundle=PATH, and allow_other_bundle=true where need be"
             raise StoreError(f"evaluation {other.folder}", what, fix)
         a, b = (result.metrics["config"]["eval"]["max_new_tokens"] for result in (first, other))
-        if a != b:
+        if a != b and _has_replies(first) and _has_replies(other):
             what = f"its replies had at most {b} tokens, those of {first.folder} {a}"
             raise StoreError(f"evaluation {other.folder}", what, "evaluate both with one eval.max_new_tokens")
+
+
+def _has_replies(result: Result) -> bool:
+    return any(name in MEASURES for name in result.metrics["config"]["eval"]["metrics"])
 
 
 def _common_rows(results: Sequence[Result], say: Say) -> pl.DataFrame:
@@ -128,44 +132,6 @@ def _common_rows(results: Sequence[Result], say: Say) -> pl.DataFrame:
 def _model(result: Result) -> str:
     """The model of a result that is compared: the tuned one where there is one."""
     return next((name for name in reversed(result.metrics["models"]) if name != BASE), BASE)
-
-
-def differing(arms: Sequence[Sequence[Result]]) -> list[str]:
-    """What tells the arms' settings apart besides weights and seeds, a line each: `train.lora.r: 16 | 8`."""
-    sides = [dict(_settings(arm[0])) for arm in arms]
-    names = sorted({name for side in sides for name in side})
-    return [
-        f"{name}: {' | '.join(json.dumps(side.get(name), ensure_ascii=False) for side in sides)}"
-        for name in names
-        if sides[0].get(name) != sides[1].get(name)
-    ]
-
-
-def _settings(result: Result) -> Iterator[tuple[str, Any]]:
-    """Every setting of a run's training and of its bundle, but for places, seeds, mix and what a run has seen."""
-    run = result.metrics["run"]
-    if run is None:
-        yield from result.metrics["model"].items()
-        return
-    manifest = open_run(run["path"], Path(run["path"])).manifest
-    skipped = {"bundle", "seed", "out", "paths", "threads", "build", "rows", "resume"}
-    yield from _flat({k: v for k, v in manifest["config"].items() if k not in skipped}, "train")
-    yield "train.target_tokens", manifest["steps"]["target_tokens"]
-    bundle = json.loads((Path(manifest["bundle"]["path"]) / "manifest.json").read_text(encoding="utf-8"))
-    left_out = {*skipped, *_OF_MIX}
-    built = {k: v for k, v in bundle["config"].items() if k not in left_out}
-    built["split"] = {k: v for k, v in bundle["config"]["split"].items() if k != "validation_from"}
-    yield from _flat(built, "build")
-    mix = {k: v for k, v in bundle["config"]["mix"].items() if k not in ("weights", "name")}
-    yield from _flat(mix, "build.mix")
-
-
-def _flat(node: Any, where: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for name, value in node.items():
-            yield from _flat(value, f"{where}.{name}")
-    else:
-        yield where, node
 
 
 def _examples(asked: Comparison) -> list[dict[str, Any]]:

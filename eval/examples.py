@@ -12,8 +12,8 @@ import xxhash
 
 from eval.measures import SCALES, measure_of
 from eval.plots import number
+from eval.telling import Measure
 from eval.texts import Text, shorten
-from eval.verdict import Measure
 
 Records = Sequence[Mapping[str, Any]]
 WORST, CHANGED, EVEN = 20, 12, 12  # how many are shown: 56 at most

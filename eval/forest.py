@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from eval.intervals import Estimate
 from eval.plots import Axis, Mark, axis_of, mark, number
-from eval.table import told
-from eval.verdict import Measure, shown, unit_of
+from eval.telling import Measure, shown, told, told_difference, unit_of
 
 Records = Sequence[Mapping[str, Any]]
 # An interval of fewer rows than this share of the most may leave the plot: it would squeeze all the others.
@@ -107,18 +106,6 @@ def grid(rows: Sequence[Row]) -> tuple[list[str], list[tuple[Measure, list[Row |
     places = {(row.measure, row.bucket): row for row in rows}
     measures = dict.fromkeys(row.measure for row in rows if row.rows and row.difference)
     return buckets, [(measure, [places.get((measure, bucket)) for bucket in buckets]) for measure in measures]
-
-
-def told_difference(measure: Measure, value: float, low: float, high: float, seen: bool) -> str:
-    """`+6.1 [+2.4, +9.9]`, with so many digits that the end next to 0 does not look like 0 where it is seen."""
-    if math.isnan(value):
-        return "–"
-    digits = 3 if measure.scale == "amount" and abs(value) < 1 else 1
-    near = min(abs(low), abs(high))
-    if seen and 0 < near < math.inf:
-        digits = max(digits, min(-math.floor(math.log10(near)), 6))
-    interval = "" if math.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{value + 0.0:+.{digits}f}{interval}".replace("-", "−")
 
 
 def _by_place(records: Records) -> dict[tuple[str, str], list[Mapping[str, Any]]]:

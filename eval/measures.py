@@ -12,9 +12,9 @@ from eval.answers import answer
 from eval.json_validity import json_validity
 from eval.reply import Reply, Verdicts
 from eval.style import style
+from eval.telling import Measure
 from eval.tool_calls import tool_calls
 from eval.usability import usability
-from eval.verdict import Measure
 
 __all__ = ["DETAILS", "MEASURES", "METRICS", "SCALES", "SCORES_OF", "Reply", "Verdicts", "measure_of"]
 

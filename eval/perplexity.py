@@ -4,17 +4,56 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
+from eval.generations import settings_digest
 from eval.rows import Rows
+from eval.scores import SCORES
+from eval.subject import Local, Subject, as_named
 from pipeline.tokens.encode import IGNORED
-from train.data import Documents
+from train.data import Documents, validation_documents
 from train.validation import document_losses
+
+Say = Callable[[str], None]
+
+
+def measure_perplexity(
+    pools: Path, subject: Subject, local: Local, rows: Rows, model: Any, tokenizer: Any, say: Say
+) -> pl.DataFrame:
+    """Scores `perplexity` (nats of target tokens) and `bits_per_byte` (bits of bytes) of each model; kept in `pools`
+    for the next evaluation of the same model and rows."""
+    documents, row = own_documents(validation_documents(local.tokens, subject.bundle, None), rows)
+    count = len(rows.values)
+    size = target_bytes(documents, row, count, tokenizer)
+    how = [local.tokens.name, local.device.dtype, local.device.quant, rows.frame["id"].to_list()]
+    key = settings_digest(how=how, bundle=subject.bundle.manifest["digest"]["validation"])
+    found: list[pl.DataFrame] = []
+    for name in local.names:
+        path = pools / "losses" / f"{local.digests[name]}-{key}.npy"
+        began, is_kept = time.perf_counter(), path.is_file()
+        if not is_kept:
+            with as_named(model, name):
+                keep_losses(path, row_losses(model, documents, row, count, local.max_length, local.device.kind))
+        sums = np.load(path)
+        spent = "kept from before" if is_kept else f"in {time.perf_counter() - began:.0f} s"
+        say(f"perplexity {name:<6} {count:,} rows {spent}")
+        nats = _frame(name, "perplexity", rows, sums[:, 0], sums[:, 1])
+        found += [nats, _frame(name, "bits_per_byte", rows, sums[:, 0] / math.log(2), size)]
+    return pl.concat(found)
+
+
+def _frame(model: str, measure: str, rows: Rows, numerator: np.ndarray, denominator: np.ndarray) -> pl.DataFrame:
+    at = np.flatnonzero(denominator > 0)
+    columns = {"id": rows.frame["id"].gather(at), "numerator": numerator[at], "denominator": denominator[at]}
+    frame = pl.DataFrame(columns).with_columns(model=pl.lit(model), measure=pl.lit(measure))
+    return frame.select(pl.col(name).cast(kind) for name, kind in SCORES.items())
 
 
 def own_documents(documents: Documents, rows: Rows) -> tuple[Documents, np.ndarray]:
@@ -51,16 +90,12 @@ def row_losses(
     return sums
 
 
-def kept_losses(path: Path, measure: Callable[[], np.ndarray]) -> np.ndarray:
-    """What `measure` gives, kept in a file for the next evaluation."""
-    if path.is_file():
-        return np.load(path)
-    losses = measure()
+def keep_losses(path: Path, losses: np.ndarray) -> None:
+    """Write losses for the next evaluation, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = path.with_name(f".{path.name}.{os.getpid()}.npy")
     np.save(place, losses)
     place.replace(path)
-    return losses
 
 
 def target_bytes(documents: Documents, row: np.ndarray, rows: int, tokenizer: Any) -> np.ndarray:
@@ -75,8 +110,3 @@ def target_bytes(documents: Documents, row: np.ndarray, rows: int, tokenizer: An
     ]
     texts = tokenizer.batch_decode(targets, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return np.bincount(row, [len(text.encode("utf-8", "surrogatepass")) for text in texts], rows)
-
-
-def bits(nats: np.ndarray) -> np.ndarray:
-    """Nats as bits."""
-    return nats / math.log(2)

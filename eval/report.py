@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from eval.forest import Records, Row, by_measure, grid, overall, rows_of
 from eval.intervals import LEVEL
 from eval.measures import measure_of
 from eval.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, charts
+from eval.telling import told_p
 from eval.texts import unturned, visible
 
 _PAGES = Path(__file__).parent / "pages"
@@ -161,7 +161,7 @@ def _page(template: str, metrics: Mapping[str, Any], measured: Mapping[str, Any]
         config=config[:_CONFIG] + ("…" if len(config) > _CONFIG else ""),
         meanings=MEANINGS,
         level=LEVEL,
-        p_text=_p_text,
+        p_text=told_p,
     )
     return visible(page)
 
@@ -182,7 +182,3 @@ def _environment() -> tuple[Environment, str, str]:
 
 def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _p_text(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -11,9 +11,7 @@ import polars as pl
 
 from eval.evaluate import evaluate
 from eval.record import (
-    METRICS as METRICS_FILE,
-)
-from eval.record import (
+    METRICS,
     REPORT,
     ROWS,
     SCORES,
@@ -25,7 +23,7 @@ from eval.record import (
     write_table,
 )
 from eval.report import evaluation_report
-from eval.rows import buckets
+from eval.rows import buckets, choose_rows
 from eval.scores import compared, headlines, measures_of, values
 from eval.settings import Evaluation
 from eval.subject import BASE, TUNED, Subject, find_subject
@@ -41,12 +39,15 @@ def run_evaluation(settings: Evaluation, command: str, root: Path, say: Say) -> 
     """Evaluate and write the result; its folder. Raises: PoolmixError, with everything that was generated kept."""
     subject = find_subject(settings, root, say)
     target = _target(settings, subject)
-    found = evaluate(settings, subject, say)
-    within = buckets(found.rows.frame, settings.buckets)
+    rows = choose_rows(subject.bundle, settings.limit)
+    within = buckets(rows.frame, settings.buckets)
+    counts = dict(rows.frame.group_by("source").len().sort("source").iter_rows())
+    say(f"rows       {len(rows.values):,}: {', '.join(f'{source} {count:,}' for source, count in counts.items())}")
+    found = evaluate(settings, subject, rows, say)
     measures = measures_of(found.scores, settings.metrics)
-    own = values(found.scores, found.rows.frame, within, measures, settings.seed)
+    own = values(found.scores, rows.frame, within, measures, settings.seed)
     arms = [[found.scores.filter(pl.col("model") == name)] for name in found.models]
-    both = compared(arms, found.rows.frame, within, headlines(measures), settings.seed) if len(arms) == 2 else []
+    both = compared(arms, rows.frame, within, headlines(measures, arms), settings.seed) if len(arms) == 2 else []
     said = verdict(both, BASE, TUNED, of_run=True) if both else []
     for line in ["", *value_lines(own, both), "", *said]:
         say(line)
@@ -56,7 +57,8 @@ def run_evaluation(settings: Evaluation, command: str, root: Path, say: Say) -> 
         "model": _model(settings, subject),
         "run": _run(subject),
         "models": list(found.models),
-        "rows": dict(found.rows.frame.group_by("source").len().sort("source").iter_rows()),
+        "rows": counts,
+        "unanswered": list(found.unanswered),
         "values": records,
         "differences": finding_entries(both),
         "verdict": said,
@@ -65,10 +67,10 @@ def run_evaluation(settings: Evaluation, command: str, root: Path, say: Say) -> 
     with lock(settings.paths.pools, target), new_folder(target) as folder:
         write_csv(folder, records)
         write_table(folder, SCORES, found.scores)
-        write_table(folder, ROWS, found.rows.frame)
+        write_table(folder, ROWS, rows.frame)
         write_generations(folder, found.generations)
         folder.write_text(REPORT, evaluation_report(metrics, found.generations))
-        folder.write_json(METRICS_FILE, metrics | {"files": dict(folder.files)})
+        folder.write_json(METRICS, metrics | {"files": dict(folder.files)})
     return target
 
 
@@ -81,7 +83,7 @@ def _target(settings: Evaluation, subject: Subject) -> Path:
         short = name.replace("/", "-")
         return settings.paths.runs / f"eval-{subject.bundle.manifest['name']}-{short}-{datetime.now():%Y%m%d-%H%M%S}"
     there = list(settings.out.iterdir()) if settings.out.is_dir() else []
-    if there and not (settings.out / METRICS_FILE).is_file():
+    if there and not (settings.out / METRICS).is_file():
         raise StoreError(f"out={settings.out}", "there is something else already", "name a new folder")
     return settings.out
 

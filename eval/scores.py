@@ -11,7 +11,8 @@ import polars as pl
 from eval.differences import Difference, difference
 from eval.intervals import Estimate, estimate, exponential
 from eval.measures import DETAILS, SCORES_OF, measure_of
-from eval.verdict import Finding, Measure, findings
+from eval.telling import Measure
+from eval.verdict import Finding, findings
 
 # A line a model, row and measure: the row's `id`, and what it measures, `numerator` of `denominator`.
 SCORES = {
@@ -92,9 +93,17 @@ def measures_of(scores: pl.DataFrame, metrics: Sequence[str] = ()) -> list[Measu
     return [measure_of(score, shares.get(score, False)) for score in [*named, *own]]
 
 
-def headlines(measures: Sequence[Measure]) -> list[Measure]:
-    """Those that a verdict is made of: the checks behind a score that sums them up are left out."""
-    return [measure for measure in measures if measure.name not in DETAILS]
+def headlines(measures: Sequence[Measure], arms: Sequence[Sequence[pl.DataFrame]]) -> list[Measure]:
+    """Those that a verdict is made of: the checks behind a score that sums them up are left out, and, of the two that
+    say how well text is predicted, bits per byte where all models have the same target tokens, else perplexity."""
+    targets = [
+        scores.filter(pl.col("measure") == "perplexity").select("id", "denominator").sort("id")
+        for runs in arms
+        for scores in runs
+    ]
+    same = all(one.equals(targets[0]) for one in targets)
+    left_out = {*DETAILS, "bits_per_byte" if same else "perplexity"}
+    return [measure for measure in measures if measure.name not in left_out]
 
 
 def _is_share(scores: pl.DataFrame, name: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from eval.server_errors import explained, no_reply
+from eval.server_errors import explained, is_too_long, no_reply
 from eval.wire import read_reply, sent_message
 from pipeline.errors import ConfigError
 from train.generate import Reply
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 APIS = {"chat": "/chat/completions", "completions": "/completions"}
 _CONNECT, _LIST = 5.0, 10.0  # seconds: a server that is up accepts connections and lists its models sooner
-_Found = tuple[int, Reply]
+_Found = tuple[int, Reply | None]
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,16 @@ class Prompt:
     tools: Sequence[Mapping[str, Any]] | None
 
 
-def server_replies(
-    server: Server, prompts: Sequence[Prompt], max_new_tokens: int, stop: Sequence[str] = ()
-) -> Iterator[_Found]:
+def server_replies(server: Server, prompts: Sequence[Prompt], max_new_tokens: int) -> Iterator[_Found]:
     """The greedy answer to each prompt with its place among them, as they come; nothing is asked without prompts.
 
-    What an answer becomes says `read_reply`. The server is asked only while a reply is waited for. After an error no
-    more prompts are sent, and it is raised when those under way have been answered. Raises: ConfigError, ServerError.
+    What an answer becomes says `read_reply`; it is None for a prompt that is longer than the server takes. The server
+    is asked only while a reply is waited for. After an error no more prompts are sent, and it is raised when those
+    under way have been answered. Raises: ConfigError, ServerError.
     """
     if not prompts:
         return
-    found = _found(server, prompts, {"max_tokens": max_new_tokens, "stop": list(stop) or None})
+    found = _found(server, prompts, {"max_tokens": max_new_tokens})
     with asyncio.Runner() as runner:
         while (one := runner.run(_next(found))) is not None:
             yield one
@@ -165,6 +164,8 @@ async def _ask(
     try:
         response = await client.post(APIS[server.api], cast_to=httpx2.Response, body=body)
     except APIError as error:
+        if is_too_long(error):
+            return at, None
         raise explained(error, server, models) from error
     try:
         reply = read_reply(json.loads(response.content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,14 @@ def explained(error: APIError, server: Server, models: list[str] | None) -> Serv
     else:
         what, fix = _unreached(error)
     return ServerError(f"server {server.address}", f"{what}{tried}", fix)
+
+
+def is_too_long(error: APIError) -> bool:
+    """Whether a server refuses a prompt because its context has no room for it, in the words of the usual ones."""
+    from openai import BadRequestError
+
+    said = json.dumps(error.body) if isinstance(error, BadRequestError) else ""
+    return re.search(r"context.?(length|size|window)|exceed_context", said, re.IGNORECASE) is not None
 
 
 def no_reply(answer: str, server: Server) -> ServerError:

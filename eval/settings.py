@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.measures import METRICS
+from eval.measures import MEASURES, METRICS
 from eval.server import APIS, Server
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
@@ -59,6 +59,11 @@ def read_evaluation(config: Mapping[str, Any]) -> Evaluation:
         if name not in METRICS:
             node.wrong("metrics", metrics, f"of {', '.join(METRICS)}", "[perplexity]")
             break
+    if not metrics:
+        node.wrong("metrics", metrics, "at least one measure", "[perplexity]")
+    elif top.node.get("backend") == "openai" and not any(name in MEASURES for name in metrics):
+        what = "a server does not tell perplexity, and nothing else is to be measured"
+        errors.append(ConfigError("eval.metrics", what, "add a measure of replies: eval.metrics=[usability]"))
     settings = Evaluation(
         bundle=top.value("bundle", is_text, "a bundle's folder or name, or latest", "latest"),
         run=top.value("run", is_text, "a run's folder or name, or latest", "latest"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from eval.generations import model_digest
 from eval.settings import Evaluation
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, StoreError
 from pipeline.manifest import Bundle, open_bundle
@@ -33,9 +36,15 @@ class Local:
     tokens: Path
     max_length: int
 
-    def adapter_of(self, name: str) -> Path | None:
-        """The adapter's folder where the tuned model is named, None for the base."""
-        return self.adapter if name == TUNED else None
+    @property
+    def names(self) -> Sequence[str]:
+        """The models that there are to measure."""
+        return [BASE] if self.adapter is None else [BASE, TUNED]
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """By the models' names, what their files hold."""
+        return {name: model_digest(self.base, self.adapter if name == TUNED else None) for name in self.names}
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,13 @@ class Subject:
     template: Template
     other_bundle: bool
     local: Local | None
+
+
+@contextmanager
+def as_named(model: Any, name: str) -> Generator[None]:
+    """A loaded model as the base was, or tuned."""
+    with model.disable_adapter() if name == BASE and hasattr(model, "disable_adapter") else nullcontext():
+        yield
 
 
 def find_subject(settings: Evaluation, root: Path, say: Say) -> Subject:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
-from eval.intervals import Estimate
 from eval.measures import DETAILS
 from eval.scores import Value
-from eval.verdict import Finding, Measure, shown, unit_of
+from eval.telling import shown, told, told_difference, told_p, unit_of
+from eval.verdict import Finding
 
 
 def value_lines(values: Sequence[Value], found: Iterable[Finding]) -> list[str]:
@@ -35,20 +34,9 @@ def finding_lines(found: Sequence[Finding]) -> list[str]:
     cells = [["measure", "bucket", "n", "B − A", "p", "p (Holm)"]]
     for one in found:
         if one.difference.rows or one.bucket == found[0].bucket:
-            ps = [_p(one.difference.p), _p(one.adjusted)]
+            ps = [told_p(one.difference.p), told_p(one.adjusted)]
             cells.append([one.measure.name, one.bucket, f"{one.difference.rows:,}", _difference(one), *ps])
     return aligned(cells)
-
-
-def told(measure: Measure, estimate: Estimate) -> str:
-    """`61.2 % [58.0, 64.1]`; shares as percentages, anything else as it is."""
-    if math.isnan(estimate.value):
-        return "–"
-    factor, unit = (100, " %") if measure.scale == "share" else (1, "")
-    numbers = [estimate.value * factor, estimate.low * factor, estimate.high * factor]
-    digits = 1 if measure.scale == "share" else 3 if abs(numbers[0]) < 10 else 1
-    value, low, high = (f"{number:.{digits}f}" for number in numbers)
-    return f"{value}{unit}" + ("" if math.isnan(estimate.low) else f" [{low}, {high}]")
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
@@ -62,14 +50,7 @@ def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _difference(finding: Finding) -> str:
-    if math.isnan(finding.difference.value):
-        return "–"
     measure, found = finding.measure, finding.difference
     value, low, high = (shown(measure, number) for number in (found.value, found.low, found.high))
-    digits = 1 if abs(value) >= 1 or measure.scale != "amount" else 3
-    interval = "" if math.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{value:+.{digits}f}{unit_of(measure)}{interval}{' *' if finding.seen else ''}".replace("-", "−")
-
-
-def _p(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    text = told_difference(measure, value, low, high, finding.seen, unit_of(measure))
+    return f"{text} *" if finding.seen else text

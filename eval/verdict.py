@@ -5,31 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from eval.differences import Difference, holm
 from eval.intervals import LEVEL
 from eval.power import rows_needed, runs_needed
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How a measure's differences are to be read.
-
-    `scale`: a `share` is told in points; `nats` are a mean negative log-likelihood, told as the change of perplexity in
-    percent; an `amount` is told in its `unit`. `better` says which way is (higher 1, lower -1); where neither is (0),
-    `more` says what having more of it is ("longer"). `worth` is the smallest difference of interest, as it is told
-    (points, percent, units).
-    """
-
-    name: str
-    scale: Literal["share", "nats", "amount"]
-    better: Literal[-1, 0, 1]
-    worth: float
-    unit: str = ""
-    more: str = "more"
+from eval.telling import Measure, shown, unit_of
 
 
 @dataclass(frozen=True)
@@ -135,17 +117,6 @@ def _needed(one: Finding) -> list[str]:
     if needed <= have:
         return [f"{what} would probably have been seen"]
     return [f"{_rounded(needed):,} {unit} would be needed to see {what}"]
-
-
-def shown(measure: Measure, number: float) -> float:
-    """A difference as it is told: in points, in percent of the perplexity, or as it is."""
-    return {"share": 100 * number, "nats": 100 * math.expm1(number), "amount": number}[measure.scale]
-
-
-def unit_of(measure: Measure, number: float = 0) -> str:
-    """What stands behind a difference: ` points`, ` %`, the measure's own unit or nothing."""
-    unit = {"share": "points", "nats": "%", "amount": measure.unit}[measure.scale]
-    return f" {unit.removesuffix('s') if number == 1 else unit}".rstrip()
 
 
 def _rounded(number: int) -> int:

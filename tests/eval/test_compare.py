@@ -106,3 +106,25 @@ def test_an_experiment_is_done_once_and_gone_on_with(
     assert evaluate("ab", *told) == 0
     assert "step" not in capsys.readouterr().out
     assert evaluate("ab", *told[:3], *told[4:], f"out={out}", "seeds=[4]") == 2
+
+
+def test_arms_may_differ_in_a_setting_which_the_comparison_tells(
+    evaluate: Evaluate, tiny_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "experiment"
+    model = [f"model.path={tiny_model('llama')}", "template=chatml", "train.max_steps=2", "train.eval_rows=1"]
+    told = [
+        *("a=math_heavy", "b=[math_heavy,sources.mawps.options.assistant=equation]", "seeds=[3]", f"out={out}"),
+        "build=[mix.total_rows=40,template=chatml,split.min_validation=8,split.min_per_source=2]",
+        f"sft=[{','.join(model)}]",
+        "eval=[limit=1,eval.metrics=[perplexity]]",
+        f"paths.bundles={tmp_path / 'bundles'}",
+    ]
+    assert evaluate("ab", *told) == 0
+    found = metrics(out / "comparison")
+    assert found["b"] == "math_heavy sources.mawps.options.assistant=equation"
+    assert found["unlike"] == ["sources.mawps.options.assistant: answer | equation"]
+    capsys.readouterr()
+    for arm in ("a=[]", "a=[mix.total_rows=40]", "a=null"):
+        assert evaluate("ab", arm, *told[1:]) == 2
+        assert "fix: set a=math_heavy" in capsys.readouterr().err

@@ -170,6 +170,8 @@ def test_a_model_alone_and_rows_of_each_source_by_rank(
     [
         (["eval.buckets=[all,tag:xh]"], "tag:zh"),
         (["eval.metrics=[perplexty]"], "perplexity"),
+        (["eval.metrics=[]"], "at least one measure"),
+        (["backend=openai", "base_url=http://localhost:1/v1", "model_name=x", "eval.metrics=[perplexity]"], "server"),
         (["limit=0"], "limit"),
         (["backend=openai"], "base_url"),
         (["base_url=http://localhost:1/v1"], "backend"),
@@ -187,9 +189,10 @@ def test_wrong_input_is_said_before_anything_is_measured(
 ) -> None:
     told = [f"bundle={bundle}", f"model.path={tiny_model('llama')}", "template=chatml", f"out={tmp_path / 'out'}"]
     assert evaluate("run", *told, *overrides) == 2
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
     assert said in error
     assert "fix:" in error
+    assert not {"perplexity", "replies"} & {line.split()[0] for line in out.splitlines()}
     assert not (tmp_path / "out").exists()
 
 

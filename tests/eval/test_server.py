@@ -188,15 +188,15 @@ def prompt(text: str) -> Prompt:
     return Prompt(text, [{"role": "user", "content": text}], None)
 
 
-def replies(server: Server, texts: Sequence[str], max_new_tokens: int = 100, **more: Any) -> dict[int, Reply]:
-    found = list(server_replies(server, [prompt(text) for text in texts], max_new_tokens, **more))
+def replies(server: Server, texts: Sequence[str], max_new_tokens: int = 100) -> dict[int, Any]:
+    found = list(server_replies(server, [prompt(text) for text in texts], max_new_tokens))
     assert len(dict(found)) == len(found), "a prompt was answered twice"
     return dict(found)
 
 
-def until_error(server: Server, texts: Sequence[str]) -> tuple[dict[int, Reply], str]:
+def until_error(server: Server, texts: Sequence[str]) -> tuple[dict[int, Reply | None], str]:
     """What came before the error, and its text."""
-    found: dict[int, Reply] = {}
+    found: dict[int, Reply | None] = {}
 
     def take() -> None:
         for at, reply in server_replies(server, [prompt(text) for text in texts], 100):
@@ -211,6 +211,24 @@ def until_error(server: Server, texts: Sequence[str]) -> tuple[dict[int, Reply],
 
 
 QUICKLY = {"Retry-After": "0.01"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": "This model's maximum context length is 64 tokens.", "code": 400}},
+        {"error": {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"}},
+        {"error": {"message": "too much", "code": "context_length_exceeded"}},
+    ],
+    ids=["vllm", "llama.cpp", "openai"],
+)
+def test_a_prompt_that_is_too_long_for_the_server_does_not_end_the_others(
+    served: Served, server: Server, said: dict[str, Any]
+) -> None:
+    served.faults = {"long": [Fault(400, said)] * 9}
+    found = replies(server, ["a", "long", "b"])
+    assert {at: reply and reply.text for at, reply in found.items()} == {0: "a", 1: None, 2: "b"}
+    assert len(served.asked("long")) == 1
 
 
 @pytest.mark.parametrize("api", ["chat", "completions"])
@@ -258,13 +276,12 @@ def test_a_request_is_greedy_and_holds_what_the_api_knows(served: Served, server
     ]
     tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
     extra = {"chat_template_kwargs": {"enable_thinking": False}, "seed": None}
-    list(server_replies(replace(server, extra=extra), [Prompt("", messages, tools)], 7, ["<end>"]))
+    list(server_replies(replace(server, extra=extra), [Prompt("", messages, tools)], 7))
     texts = [calls[0] | {"function": {"name": "add", "arguments": '{"a": 1, "b": "ü"}'}}]
     assert served.asked()[0].body == {
         "model": "small",
         "temperature": 0,
         "max_tokens": 7,
-        "stop": ["<end>"],
         "messages": [
             {"role": "user", "content": "1 + ü?"},
             {"role": "assistant", "tool_calls": texts},
@@ -377,9 +394,9 @@ CHAT = "/v1/chat/completions"
         (vllm(401, "No key"), 1, "asks for a key, HTTP 401 (No key)\n", "export OPENAI_API_KEY=KEY"),
         (vllm(403, "Not you"), 1, "asks for a key, HTTP 403 (Not you)\n", "export OPENAI_API_KEY=KEY"),
         (
-            vllm(400, "maximum context length is 64"),
+            vllm(400, "max_tokens must be at least 9"),
             1,
-            "HTTP 400 (maximum context length is 64)\n",
+            "HTTP 400 (max_tokens must be at least 9)\n",
             "eval.max_new_tokens",
         ),
         (
@@ -613,3 +630,11 @@ def test_an_evaluation_of_a_server_keeps_what_came_before_it_failed(
     assert "6 generated, 2 kept from before" in out
     assert "perplexity is left out" in out
     assert len(served.asked()) == first + 3 + 6
+    capsys.readouterr()
+    fourth = _prompt(served.asked()[3].body)
+    served.faults[fourth] = [Fault(400, {"error": {"message": "maximum context length is 64"}})]
+    assert evaluate("run", *longer[:-1], "eval.max_new_tokens=30") == 0
+    out = capsys.readouterr().out
+    assert "7 generated, 0 kept from before" in out
+    assert "no reply to 1 of 8 prompts" in out
+    assert len(json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))["unanswered"]) == 1

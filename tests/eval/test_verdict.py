@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from eval.differences import Difference, difference
-from eval.verdict import Measure, findings, verdict
+from eval.telling import Measure
+from eval.verdict import findings, verdict
 
 NAN = math.nan
 ACCURACY = Measure("accuracy", "share", better=1, worth=3)

@@ -20,10 +20,11 @@ from pipeline.render.renderer import Renderer
 from tests.train.finished import finished_run, project_template
 from train.__main__ import PROGRAM
 from train.adapted import run_template
-from train.chat import Answer, Conversation, Speaker, Stream, ask_all, choose_device, open_speaker, opened, talk
+from train.chat import Conversation, ask_all, opened, talk
 from train.generate import prompts, replies
 from train.model import load_tokenizer
 from train.run import Run
+from train.speaker import Answer, Speaker, Stream, choose_device, open_speaker
 
 Model = Callable[[str], Path]
 TOKENS = 12

@@ -48,8 +48,9 @@ def run(config: dict[str, Any], _job: Job) -> None:
     found, asked = _read(config)
     from pipeline.render.renderer import Renderer
     from train.adapted import run_template
-    from train.chat import Conversation, ask_all, choose_device, open_speaker, opened, talk, typed_lines
+    from train.chat import Conversation, ask_all, opened, talk, typed_lines
     from train.quiet import quiet
+    from train.speaker import choose_device, open_speaker
 
     quiet()
     device = choose_device(found, asked["device"], asked["dtype"], asked["quant"])
