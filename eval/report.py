@@ -23,7 +23,7 @@ from eval.forest import Records, Row, by_measure, grid, overall, rows_of
 from eval.intervals import LEVEL
 from eval.measures import measure_of
 from eval.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, charts
-from eval.telling import told_p
+from eval.telling import Measure, told_p
 from eval.texts import unturned, visible
 
 _PAGES = Path(__file__).parent / "pages"
@@ -94,13 +94,14 @@ def comparison_report(metrics: Mapping[str, Any], examples: Sequence[Mapping[str
     runs = _runs(metrics["values"])
     columns = [[one for one in metrics["values"] if one["arm"] == name] for name in names]
     arms = [metrics["arms"][name] for name in names]
+    replies = Replies(examples, names)
     labels = {
         name: letter if name == letter else f"{letter} · {name}" for letter, name in zip("AB", names, strict=True)
     }
     return _page(
         "comparison.jinja",
         metrics,
-        _measured(columns, metrics["differences"], Replies(examples, names)),
+        _measured(columns, metrics["differences"], replies),
         title=f"{metrics['a']} against {metrics['b']}",
         labels=labels,
         runs=[f"{labels[name]}, run {at}" for name, own in zip(names, arms, strict=True) for at in range(len(own))],
@@ -110,16 +111,14 @@ def comparison_report(metrics: Mapping[str, Any], examples: Sequence[Mapping[str
         charts=charts(metrics.get("curves") or [], names),
         size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
         worst=[],
-        of_runs=_of_runs(metrics["values"]) if len(runs) > len(names) else {},
+        of_runs=_of_runs(metrics["values"], replies) if len(runs) > len(names) else {},
         value_runs=[f"{labels[arm]}, run {run}" for arm, run in runs],
     )
 
 
 def _measured(columns: Sequence[Records], differences: Records, replies: Replies) -> dict[str, Any]:
     """What both pages show of measures and replies."""
-    names = dict.fromkeys(one["measure"] for records in (*columns, differences) for one in records)
-    measures = {name: replies.measures.get(name) or measure_of(name, False) for name in names}
-    rows = rows_of(columns, differences, measures)
+    rows = rows_of(columns, differences, _read(replies, *columns, differences))
     sections = by_measure(rows)
     better, worse = replies.changed()
     return {
@@ -135,14 +134,20 @@ def _measured(columns: Sequence[Records], differences: Records, replies: Replies
     }
 
 
+def _read(replies: Replies, *records: Records) -> dict[str, Measure]:
+    """How each measure of the records is to be read."""
+    names = dict.fromkeys(one["measure"] for own in records for one in own)
+    return {name: replies.measures.get(name) or measure_of(name, False) for name in names}
+
+
 def _runs(values: Records) -> list[tuple[str, str]]:
     return list(dict.fromkeys((one["arm"], str(one["run"])) for one in values))
 
 
-def _of_runs(values: Records) -> dict[str, list[Row]]:
+def _of_runs(values: Records, replies: Replies) -> dict[str, list[Row]]:
     """For each measure its rows, with a value for each run."""
     columns = [[one for one in values if (one["arm"], str(one["run"])) == run] for run in _runs(values)]
-    rows = rows_of(columns, [], {one["measure"]: measure_of(one["measure"], False) for one in values})
+    rows = rows_of(columns, [], _read(replies, values))
     return {row.measure.name: [other for other in rows if other.measure == row.measure] for row in rows}
 
 

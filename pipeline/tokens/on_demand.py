@@ -23,13 +23,14 @@ from pipeline.tokens.of_bundle import encode_table
 from pipeline.tools import Tools
 
 SPLITS = ("train", "validation")
+_ROW = ["id", "key"]  # a row of another bundle may have the id of one of this, and other content
 
 
 def tokens_of(bundle: Bundle, settings: InputSettings, with_: Tools, pools: Path) -> Path:
     """The folder with the sequences of a bundle: found if it is there and whole, made otherwise.
 
-    The ids come from the pools where these are still there, and are kept beside them; else the bundle's own rows are
-    rendered and encoded, each once.
+    The ids of rows that the pools still have come from there, and are kept beside them; other rows of the bundle (of
+    pools that are gone, or a validation split of another bundle) are rendered and encoded, each once.
     Raises: TemplateError, ConfigError as rendering and tokenizers do.
     """
     folder = bundle.folder / "tokens" / tokens_key(settings, with_)
@@ -49,20 +50,21 @@ def _encoded(
     rows = {name: _plain(table) for name, table in tables.items()}
     found = [whole_pool(pools / name / entry["pool"]) for name, entry in bundle.manifest["sources"].items()]
     there = [pool for pool in found if pool is not None]
-    if len(there) == len(found):
-        ids = pl.concat(_plain(pool.rows())["id"] for pool in there)
-        if pl.concat(frame["id"] for frame in rows.values()).is_in(ids.implode()).all():
-            encoded = EncodedRows([_ids(pool, pools, settings, with_) for pool in there], settings.cutting)
-            return encoded, _orders(rows, ids, bundle.manifest)
-    whole = pa.concat_tables(table.select(["source", "messages", "tools", "meta"]) for table in tables.values())
-    once = pl.concat(rows.values()).with_row_index("at").unique("id", keep="first", maintain_order=True)
-    unique = whole.take(integers(once["at"].to_numpy().astype(np.int64)))
-    encoded = EncodedRows([encode_table(unique, settings, with_, has_text=False)], settings.cutting)
-    return encoded, _orders(rows, once["id"], bundle.manifest)
+    every = pl.concat(rows.values()).with_row_index("row")
+    known = pl.concat([every.clear().select(_ROW), *(_plain(pool.rows()).select(_ROW) for pool in there)])
+    others = every.join(known, on=_ROW, how="anti", maintain_order="left")
+    others = others.unique(_ROW, keep="first", maintain_order=True)
+    encoded = [_ids(pool, pools, settings, with_) for pool in there]
+    if len(others):
+        whole = pa.concat_tables(table.select(["source", "messages", "tools", "meta"]) for table in tables.values())
+        own = whole.take(integers(others["row"].to_numpy().astype(np.int64)))
+        encoded.append(encode_table(own, settings, with_, has_text=False))
+    places = pl.concat([known, others.select(_ROW)])
+    return EncodedRows(encoded, settings.cutting), _orders(rows, places, bundle.manifest)
 
 
 def _plain(table: pa.Table) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(table.select(["id", "source"])))
+    return pl.DataFrame(pl.from_arrow(table.select([*_ROW, "source"])))
 
 
 def _ids(pool: Pool, pools: Path, settings: InputSettings, with_: Tools) -> pa.Table:
@@ -71,13 +73,13 @@ def _ids(pool: Pool, pools: Path, settings: InputSettings, with_: Tools) -> pa.T
     return make_ids(pool, texts, pools, codec, renderer).table()
 
 
-def _orders(rows: dict[str, pl.DataFrame], ids: pl.Series, manifest: dict[str, Any]) -> dict[str, pl.DataFrame]:
-    """`at`, `source` and `stage` of the rows of each split; `ids` are those of the encoded rows in their order."""
-    places = pl.DataFrame({"id": ids}).with_row_index("at")
+def _orders(rows: dict[str, pl.DataFrame], encoded: pl.DataFrame, manifest: dict[str, Any]) -> dict[str, pl.DataFrame]:
+    """`at`, `source` and `stage` of the rows of each split; `encoded` has `id` and `key` of the encoded rows."""
+    places = encoded.with_row_index("at")
     stages = [entry.get("stage_rows", [entry["train_rows"]]) for entry in manifest["sources"].values()]
     stage = np.repeat(np.arange(len(stages[0]), dtype=np.uint8), np.sum(stages, axis=0))
     return {
-        name: frame.join(places, on="id", how="left", maintain_order="left").select(
+        name: frame.join(places, on=_ROW, how="left", maintain_order="left").select(
             "at", "source", pl.Series("stage", stage if name == "train" else np.zeros(len(frame), np.uint8))
         )
         for name, frame in rows.items()

@@ -82,19 +82,23 @@ def test_what_cannot_be_compared_is_refused(
     assert evaluate("compare", "a=null", f"b={tmp_path / 'y'}") == 2
 
 
+def small(tiny_model: Model, folder: Path) -> list[str]:
+    """Settings of an experiment that is done in seconds."""
+    model = [f"model.path={tiny_model('llama')}", "template=chatml", "train.max_steps=2", "train.eval_rows=1"]
+    return [
+        *("seeds=[3]", f"out={folder / 'experiment'}", f"paths.bundles={folder / 'bundles'}"),
+        "build=[mix.total_rows=40,template=chatml,split.min_validation=8,split.min_per_source=2]",
+        f"sft=[{','.join(model)}]",
+        "eval=[limit=1,eval.max_new_tokens=4]",
+    ]
+
+
 def test_an_experiment_is_done_once_and_gone_on_with(
     evaluate: Evaluate, tiny_model: Model, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One seed an arm, on the sample data: the arms have equal targets and validation rows, and unlike weights."""
     out = tmp_path / "experiment"
-    model = [f"model.path={tiny_model('llama')}", "template=chatml", "train.max_steps=2", "train.eval_rows=1"]
-    told = [
-        *("a=math_heavy", "b=chat_heavy", "seeds=[3]", f"out={out}", "target_tokens=300"),
-        "build=[mix.total_rows=40,template=chatml,split.min_validation=8,split.min_per_source=2]",
-        f"sft=[{','.join(model)}]",
-        "eval=[limit=1,eval.max_new_tokens=4]",
-        f"paths.bundles={tmp_path / 'bundles'}",
-    ]
+    told = ["a=math_heavy", "b=chat_heavy", "target_tokens=300", *small(tiny_model, tmp_path)]
     assert evaluate("ab", *told) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "comparison")
     found = metrics(out / "comparison")
@@ -105,23 +109,15 @@ def test_an_experiment_is_done_once_and_gone_on_with(
     assert bundles[0]["digest"]["train"] != bundles[1]["digest"]["train"]
     assert evaluate("ab", *told) == 0
     assert "step" not in capsys.readouterr().out
-    assert evaluate("ab", *told[:3], *told[4:], f"out={out}", "seeds=[4]") == 2
+    assert evaluate("ab", *told, "seeds=[4]") == 2
 
 
 def test_arms_may_differ_in_a_setting_which_the_comparison_tells(
     evaluate: Evaluate, tiny_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "experiment"
-    model = [f"model.path={tiny_model('llama')}", "template=chatml", "train.max_steps=2", "train.eval_rows=1"]
-    told = [
-        *("a=math_heavy", "b=[math_heavy,sources.mawps.options.assistant=equation]", "seeds=[3]", f"out={out}"),
-        "build=[mix.total_rows=40,template=chatml,split.min_validation=8,split.min_per_source=2]",
-        f"sft=[{','.join(model)}]",
-        "eval=[limit=1,eval.metrics=[perplexity]]",
-        f"paths.bundles={tmp_path / 'bundles'}",
-    ]
+    told = ["a=math_heavy", "b=[math_heavy,sources.mawps.options.assistant=equation]", *small(tiny_model, tmp_path)]
     assert evaluate("ab", *told) == 0
-    found = metrics(out / "comparison")
+    found = metrics(tmp_path / "experiment" / "comparison")
     assert found["b"] == "math_heavy sources.mawps.options.assistant=equation"
     assert found["unlike"] == ["sources.mawps.options.assistant: answer | equation"]
     capsys.readouterr()

@@ -11,8 +11,10 @@ import pytest
 from pipeline.__main__ import PROGRAM
 from pipeline.cli import root
 from pipeline.cli.front import main
+from pipeline.folder import DATA
 from pipeline.input_settings import read_inputs
 from pipeline.manifest import open_bundle
+from pipeline.store import open_table
 from pipeline.tokens.on_demand import tokens_of
 from pipeline.tools import tools
 
@@ -65,3 +67,17 @@ def test_they_are_made_once_and_again_where_damaged(tmp_path: Path, tiny_tokeniz
     made(bundle, tiny_tokenizer, tmp_path / "pools")
     assert data.read_bytes() == whole
     assert main(PROGRAM, ["verify", f"bundle={bundle}"]) == 0
+
+
+@pytest.mark.parametrize("pools", ["pools", "none"])
+def test_a_reused_validation_split_has_its_own_tokens_where_ids_are_those_of_other_rows(
+    pools: str, tmp_path: Path, tiny_tokenizer: Path
+) -> None:
+    """The second build reads the source otherwise: its rows have the ids of the first build's, and other text."""
+    first = build(tmp_path, "first")
+    otherwise = [f"split.validation_from={first}", "sources.mawps.options.assistant=equation"]
+    second = build(tmp_path, "second", *otherwise)
+    expected, found = (
+        open_table(made(bundle, tiny_tokenizer, tmp_path / pools) / "validation" / DATA) for bundle in (first, second)
+    )
+    assert found.select(["input_ids", "labels"]).equals(expected.select(["input_ids", "labels"]))
