@@ -47,7 +47,14 @@ def test_two_runs_are_spoken_of_as_two_runs(
     (told,) = [d for d in found["differences"] if (d["measure"], d["bucket"]) == ("usable", "all")]
     assert told["value"] == pytest.approx(by_hand["B"] - by_hand["A"])
     assert found["unlike"] == []
+    assert compared(found) >= {"perplexity"}
+    assert "bits_per_byte" not in compared(found), "it says the same where the target tokens are the same"
     assert (tmp_path / "c" / "report.html").is_file()
+
+
+def compared(found: dict[str, Any]) -> set[str]:
+    """The measures of which differences are told."""
+    return {one["measure"] for one in found["differences"]}
 
 
 def test_a_run_does_not_differ_from_itself(
@@ -67,7 +74,7 @@ def test_arms_of_several_runs_and_settings_that_differ(
     assert evaluate("compare", *told, "names=[one,two]", f"out={tmp_path / 'c'}") == 0
     found = metrics(tmp_path / "c")
     assert {tuple(d["runs"]) for d in found["differences"]} == {(2, 2)}
-    assert any("model" in line for line in found["unlike"])
+    assert any(line.startswith("model.path: ") for line in found["unlike"])
 
 
 def test_what_cannot_be_compared_is_refused(

@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from eval import judge, sandbox
 from eval.judge import JUDGE, UndecidedError
 from eval.measures import MEASURES, METRICS, SCALES, measure_of
 from eval.reply import Reply, read_value
+from eval.scores import SCORES, headlines, measures_of
 from tests.eval.replies import make_reply
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -132,3 +134,19 @@ def test_importing_the_measures_loads_none_of_the_heavy_libraries() -> None:
     heavy = ["torch", "sympy", "math_verify", "json_repair", "jsonschema", "transformers", "datasets"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_bits_per_byte_stand_for_perplexity_where_models_have_other_target_tokens() -> None:
+    def scores(tokens: float) -> pl.DataFrame:
+        lines = [
+            ("m", "a", "perplexity", 4.0, tokens),
+            ("m", "a", "bits_per_byte", 5.8, 9.0),
+            ("m", "a", "usable", 1, 1),
+        ]
+        return pl.DataFrame(lines, SCORES, orient="row")
+
+    def names(*arms: pl.DataFrame) -> list[str]:
+        return [measure.name for measure in headlines(measures_of(arms[0]), [[arm] for arm in arms])]
+
+    assert names(scores(3), scores(3)) == ["perplexity", "usable"]
+    assert names(scores(3), scores(4)) == ["bits_per_byte", "usable"]
