@@ -57,6 +57,15 @@ def find_results(named: Sequence[str], runs: Path) -> list[Result]:
     return found
 
 
+def usual_names(arms: tuple[Sequence[Result], Sequence[Result]]) -> tuple[str, str]:
+    """Arms of several runs are called by their mixes, where each has one of its own; else A and B."""
+    mixes = [{(result.metrics["run"] or {"bundle": {"mix": None}})["bundle"]["mix"] for result in arm} for arm in arms]
+    if min(map(len, arms)) > 1 and mixes[0] != mixes[1] and len(mixes[0]) == len(mixes[1]) == 1:
+        a, b = (str(next(iter(own))) for own in mixes)
+        return a, b
+    return "A", "B"
+
+
 def compare(asked: Comparison, target: Path, pools: Path, command: str, config: Mapping[str, Any], say: Say) -> Path:
     """Compare, say it, and write it to `target`. Raises: StoreError, ConfigError if there is no common ground."""
     results = [result for arm in asked.arms for result in arm]

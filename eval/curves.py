@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.record import Result
-from train.watch import read_metrics
+from train.run import read_metrics
 
 
 def learning_curves(arms: Sequence[Sequence[Result]], names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -85,3 +85,15 @@ def open_run(name: str, runs: Path) -> Run:
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replace a run's manifest in one step."""
     replace_text(folder / "manifest.json", json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a last line that was cut off is none."""
+    records: list[dict[str, Any]] = []
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(text))
+            except ValueError:
+                break
+    return records

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from pipeline.store import replace_text
 from train.device import Device
 from train.memory import gib, peak
+from train.run import read_metrics
 from train.steps import Steps
 
 
@@ -136,18 +137,6 @@ def line(record: dict[str, Any], steps: Steps) -> str:
         f"{record['tokens_per_second']:<8,.0f}  {record['target_tokens_per_second']:<9,.0f}  "
         f"{record['target_tokens']:<10,}  {gib(record['memory_bytes'])} GiB"
     )
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`; a last line that was cut off is none."""
-    records: list[dict[str, Any]] = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(text))
-            except ValueError:
-                break
-    return records
 
 
 class Interruptions(TrainerCallback):

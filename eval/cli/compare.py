@@ -8,7 +8,7 @@ Examples:
 Often used:
   a=RUN  b=RUN         a run's folder or name that `eval run` has measured, or the folder of an evaluation;
                        a list of them is one arm: what is said is then said of arms, not of two runs
-  names='[A, B]'       what they are called
+  names='[old, new]'   what they are called (else: arms by their mixes, two runs A and B)
   eval.buckets='[…]'   of all, each source, each tag:NAME
   out=DIR              write the comparison there
 
@@ -31,7 +31,7 @@ def run(config: dict[str, Any], job: Job) -> None:
     from pipeline.cli import prepare_libraries
 
     prepare_libraries(None)
-    from eval.compare import Comparison, compare, find_results
+    from eval.compare import Comparison, compare, find_results, usual_names
     from pipeline.errors import ConfigErrors, PoolmixError
     from pipeline.settings import Settings, is_text, is_text_list, is_whole
     from train.settings import read_train_paths
@@ -40,7 +40,7 @@ def run(config: dict[str, Any], job: Job) -> None:
     top = Settings(config, "", errors)
     top.known({"a", "b", "names", "out", "seed", "eval", "paths"})
     arms = [_arm(top, key) for key in ("a", "b")]
-    names = top.required("names", _is_pair, "two different names", "[A, B]", ["A", "B"])
+    names = top.value("names", _is_pair, "two different names", "[old, new]")
     seed = top.required("seed", is_whole(0), "a whole number from 0", "42", 0)
     out = top.value("out", is_text, "a folder", "DIR")
     node = Settings(config.get("eval"), "eval", errors)
@@ -51,7 +51,7 @@ def run(config: dict[str, Any], job: Job) -> None:
         raise ConfigErrors(errors)
     a, b = (find_results(arm, paths.runs) for arm in arms)
     target = Path(out).expanduser() if out else paths.runs / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
-    asked = Comparison((a, b), (names[0], names[1]), chosen, seed)
+    asked = Comparison((a, b), (names[0], names[1]) if names else usual_names((a, b)), chosen, seed)
     print(compare(asked, target, paths.pools, job.command, config, lambda line: print(line, flush=True)))
 
 

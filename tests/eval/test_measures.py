@@ -129,8 +129,9 @@ def test_columns_of_json_come_as_values_or_as_text(value: Any) -> None:
     assert read_value("[" * 100_000) is None
 
 
-def test_importing_the_measures_loads_none_of_the_heavy_libraries() -> None:
-    code = "import sys, eval.measures; print([n for n in sys.modules if n in sys.argv[1:]])"
+@pytest.mark.parametrize("module", ["measures", "compare"])
+def test_measures_and_comparisons_load_none_of_the_heavy_libraries(module: str) -> None:
+    code = f"import sys, eval.{module}; print([n for n in sys.modules if n in sys.argv[1:]])"
     heavy = ["torch", "sympy", "math_verify", "json_repair", "jsonschema", "transformers", "datasets"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
