@@ -22,6 +22,7 @@ PROGRAM = Program(
         "stats": Verb("count rows, lengths, tags and repeats of a bundle or pool", "pipeline.cli.stats", "stats"),
         "verify": Verb("check a written bundle: files, quotas, no leakage", "pipeline.cli.verify", "verify"),
         "diff": Verb("compare two bundles, row by row", "pipeline.cli.diff", "diff"),
+        "sniff": Verb("say which shape unknown raw data has, as the YAML of a source", "pipeline.cli.sniff", "sniff"),
     },
     conf=root() / "conf",
     implied={"mix.weights": "source@_global_.sources"},

@@ -28,7 +28,7 @@ from pipeline.sources.block import Block
 from pipeline.sources.drafts import Drafts
 from pipeline.sources.files import RawFile, find_files
 from pipeline.sources.read import read_files, read_literal
-from pipeline.sources.shapes import SHAPES
+from pipeline.sources.shapes import SHAPES, make_drafts
 from pipeline.sources.source import Source
 from pipeline.store import lock, new_folder, read_manifest, write_pointer
 from pipeline.workers import in_order
@@ -104,7 +104,7 @@ def _make(source: Source, file: str, block: Block, max_chars: int) -> _Made:
     raw_rows = len(block.record) + unreadable
     if len(block.record) == 0:
         return _Made(columns, raw_rows, unreadable, _refused(source.name, file, block, None), {}, None, None)
-    drafts = normalize(SHAPES[source.shape].adapt(block, source), max_chars)
+    drafts = normalize(make_drafts(block, source), max_chars)
     refused = _refused(source.name, file, block, drafts)
     if len(drafts.rows) == 0:
         return _Made(columns, raw_rows, unreadable, refused, drafts.counts, None, None)
@@ -187,15 +187,23 @@ def _as_json(block: Block, i: int) -> str:
 
 
 def _require_columns(source: Source, have: Sequence[str], quarantine: pl.DataFrame, readable: int) -> None:
-    """Raises: SourceError if every row that could be read lacks a column: a wrong setting, no flaw of the rows."""
-    missing = int((quarantine["reason"] == "missing_column").sum())
-    if readable == 0 or missing < readable:
+    """Raises: SourceError for a wrong setting, no flaw of the rows: every row that could be read lacks a column, or
+    none has one that the source names otherwise than is usual."""
+    if readable == 0:
         return
-    absent = [(role, source.columns[role]) for role in SHAPES[source.shape].needs if source.columns[role] not in have]
-    role, column = absent[0] if absent else ("", "")
-    what = f"no column '{column}'" if absent else quarantine["detail"][0]
+    usual = SHAPES[source.shape].columns
+    named = {role: column for role, column in source.columns.items() if column not in have}
+    details = quarantine.filter(pl.col("reason") == "missing_column")["detail"]
+    if len(details) == readable:
+        absent = [role for role, column in named.items() if f"'{column}'" in details[0]]
+    else:
+        absent = [role for role, column in named.items() if column != usual[role]]
+    if not absent and len(details) < readable:
+        return
+    role = absent[0] if absent else SHAPES[source.shape].needs[0]
+    what = f"no column '{source.columns[role]}'" if absent else details[0]
     raise SourceError(
         f"source {source.name}",
         f"{what} (have: {', '.join(have)})",
-        f"set ++sources.{source.name}.columns.{role or SHAPES[source.shape].needs[0]}=NAME",
+        f"set ++sources.{source.name}.columns.{role}=NAME",
     )

@@ -13,7 +13,7 @@ from pipeline.sources.block import Refused
 from pipeline.sources.drafts import Drafts
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files
-from pipeline.sources.shapes import SHAPES
+from pipeline.sources.shapes import SHAPES, make_drafts
 from pipeline.sources.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,13 +110,14 @@ def adapt(tmp_path_factory: pytest.TempPathFactory) -> Adapt:
         name: str = "rows.jsonl",
         max_chars: int = 100_000,
         counts: dict[str, int] | None = None,
+        split_think: bool = False,
     ) -> list[Any]:
         data = rows if isinstance(rows, bytes) else "\n".join(json.dumps(row) for row in rows).encode()
         (folder / name).write_bytes(data)
-        source = make_source(shape, columns, options)
+        source = make_source(shape, columns, options, split_think=split_think)
         found: list[Any] = []
         for _, block in read_files("test", find_files("test", str(folder / name))):
-            drafts = normalize(SHAPES[shape].adapt(block, source), max_chars) if len(block.record) else None
+            drafts = normalize(make_drafts(block, source), max_chars) if len(block.record) else None
             done = iter(outcomes(drafts) if drafts else [])
             bad = {refused.record: refused.reason for refused in block.refused}
             numbers = sorted([*bad, *(int(record) for record in block.record)])

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline.normalize import clean_text
 from pipeline.sources.block import Block
-from pipeline.sources.drafts import Cells, Drafts, conversation, language_of
+from pipeline.sources.drafts import Cells, Drafts, conversation, joined, language_of
 from pipeline.sources.source import Source
 
 # An `input` that only says there is none, as a whole: "No input", "<noinput>", "No input required.", "N/A", …
@@ -30,13 +30,7 @@ def adapt_alpaca(block: Block, source: Source) -> Drafts:
     )
     output = cells.text(columns["output"])
     system = cells.text(columns["system"], required=False)
-    user = pl.select(
-        pl.concat_str(
-            instruction,
-            pl.when((instruction != "") & (given != "")).then(pl.lit("\n\n")).otherwise(pl.lit("")),
-            given,
-        )
-    ).to_series()
+    user = joined(instruction, given, "\n\n")
     turns = conversation(
         [("system", system), ("user", user), ("assistant", output)], _history(cells, columns["history"])
     )

@@ -86,11 +86,12 @@ class Cells:
         answer: pl.Series | None = None,
         tools: pl.Series | None = None,
         parts: Mapping[str, pl.Series] | None = None,
+        json_parts: Mapping[str, pl.Series] | None = None,
     ) -> pl.DataFrame:
-        """The frame `Drafts.rows`: what was not taken, and `parts`, go into `meta`."""
+        """The frame `Drafts.rows`: what was not taken, `parts` (text) and `json_parts` (JSON text) go into `meta`."""
         nothing = pl.Series([None] * self.count, dtype=pl.String)
         labels = self._labels(tags) if tags else pl.Series([None] * self.count, dtype=pl.List(pl.String))
-        meta = self._meta(parts or {})
+        meta = self._meta(parts or {}, json_parts or {})
         return pl.DataFrame(
             {
                 "i": pl.int_range(self.count, dtype=pl.UInt32, eager=True),
@@ -135,11 +136,13 @@ class Cells:
         self.refuse(pl.Series(wrong, dtype=pl.Boolean), "wrong_type", f"column '{name}' must be a list of texts")
         return pl.Series(labels, dtype=pl.List(pl.String))
 
-    def _meta(self, parts: Mapping[str, pl.Series]) -> pl.Series:
+    def _meta(self, parts: Mapping[str, pl.Series], json_parts: Mapping[str, pl.Series]) -> pl.Series:
         rest = [name for name in self.frame.columns if name not in self.taken]
         columns = [(name, values, False) for name, values in parts.items()]
+        columns += [(name, values, True) for name, values in json_parts.items()]
+        made = {*parts, *json_parts}
         columns += [
-            (f"raw_{name}" if name in parts else name, self._column(name), name in self.block.json_columns)
+            (f"raw_{name}" if name in made else name, self._column(name), name in self.block.json_columns)
             for name in rest
         ]
         if not columns:
@@ -154,6 +157,18 @@ class Cells:
         ]
         meta = json_object(fields)
         return frame.select(pl.when(meta != "{}").then(meta).alias("meta")).to_series()
+
+
+def refusal(i: int, reason: str, detail: str) -> pl.DataFrame:
+    """One line of `Drafts.refused`."""
+    return pl.DataFrame({"i": [i], "reason": [reason], "detail": [detail]}, schema=REFUSAL)
+
+
+def joined(first: pl.Series, second: pl.Series, between: str) -> pl.Series:
+    """Two columns of text without nulls as one, with `between` only where both have text."""
+    both = (first != "") & (second != "")
+    gap = pl.when(both).then(pl.lit(between)).otherwise(pl.lit(""))
+    return pl.select(pl.concat_str(first, gap, second)).to_series()
 
 
 def conversation(parts: Sequence[tuple[str, pl.Series]], between: pl.DataFrame | None = None) -> pl.DataFrame:

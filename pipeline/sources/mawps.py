@@ -6,8 +6,9 @@ import math
 
 import polars as pl
 
+from pipeline.normalize import clean_text
 from pipeline.sources.block import Block
-from pipeline.sources.drafts import Cells, Drafts, conversation
+from pipeline.sources.drafts import Cells, Drafts, conversation, joined
 from pipeline.sources.source import Source
 
 # `N_0`, `N_00` and `number0`, all counted from 0.
@@ -15,23 +16,21 @@ _PLACEHOLDER = r"(?:N_|\bnumber)[0-9]+"
 
 
 def adapt_mawps(block: Block, source: Source) -> Drafts:
-    """`Question` with its placeholders filled from `Numbers` → user; the answer as a person would write it,
-    or with `assistant: equation` the filled equation (`8 - 2 = 6`) → assistant; `answer` in full precision.
-    A row with a placeholder that has no number is refused as `unfilled_placeholder`."""
+    """`Question`, below `Body` where that has its beginning (SVAMP), with its placeholders filled from `Numbers` →
+    user; the answer as a person would write it, or with `assistant: equation` the filled equation (`8 - 2 = 6`) →
+    assistant; `answer` in full precision. A row without placeholders needs no `Numbers`; one with a placeholder that
+    has no number is refused as `unfilled_placeholder`."""
     cells, columns = Cells(block), source.columns
-    numbers = (
-        cells.text(columns["numbers"])
-        .fill_null("")
-        .str.strip_chars()
-        .str.split(" ")
-        .list.eval(pl.element().filter(pl.element() != ""))
-    )
+    given = cells.text(columns["numbers"], required=False)
+    numbers = given.fill_null("").str.strip_chars().str.split(" ").list.eval(pl.element().filter(pl.element() != ""))
     exact = cells.text(columns["answer"])
-    question = _filled(cells.text(columns["question"]), numbers)
+    question = _filled(_whole(cells, source), numbers)
     equation = _filled(cells.text(columns["equation"], required=False), numbers)
-    open_question = question.str.contains(_PLACEHOLDER).fill_null(False)
-    open_equation = equation.str.contains(_PLACEHOLDER).fill_null(False)
-    cells.refuse(open_question | open_equation, "unfilled_placeholder", "more placeholders than numbers")
+    unfilled = (question.str.contains(_PLACEHOLDER) | equation.str.contains(_PLACEHOLDER).fill_null(False)).fill_null(
+        False
+    )
+    cells.refuse(unfilled & given.is_null(), "missing_column", f"no value in column '{columns['numbers']}'")
+    cells.refuse(unfilled, "unfilled_placeholder", "more placeholders than numbers")
     answer = written(exact)
     if source.options["assistant"] == "equation":
         cells.refuse(equation.is_null(), "missing_column", f"no value in column '{columns['equation']}'")
@@ -42,6 +41,16 @@ def adapt_mawps(block: Block, source: Source) -> Drafts:
         ).to_series()
     rows = cells.rows(answer=exact.str.replace(r"^(-?\d+)\.0$", "$1"), parts={"equation": equation})
     return cells.drafts(conversation([("user", question), ("assistant", answer)]), rows)
+
+
+def _whole(cells: Cells, source: Source) -> pl.Series:
+    """The question after its body, unless it repeats the body itself."""
+    question = cells.text(source.columns["question"])
+    body = cells.text(source.columns["body"], required=False)
+    texts = pl.DataFrame({"question": clean_text(question), "body": clean_text(body).fill_null("")})
+    apart = ~pl.col("question").str.starts_with(pl.col("body"))
+    before = texts.select(pl.when(apart).then("body").otherwise(pl.lit("")).alias("body"))["body"]
+    return joined(before, texts["question"].fill_null(""), " ")
 
 
 def _filled(texts: pl.Series, numbers: pl.Series) -> pl.Series:

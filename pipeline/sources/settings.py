@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, PoolmixError
-from pipeline.settings import Settings, is_text, is_text_list
+from pipeline.settings import Settings, is_bool, is_text, is_text_list
 from pipeline.sources.shapes import SHAPES
 from pipeline.sources.source import Source
 
@@ -26,6 +26,7 @@ SOURCE_KEYS = {
     "delimiter",
     "columns",
     "options",
+    "split_think",
     "licence",
     "card",
     "loss",  # read by `pipeline.input_settings`
@@ -77,6 +78,7 @@ def _source(name: str, node: Settings, corpus: str, root: Path) -> Source:
             option: options.value(option, good, allowed, str(default or allowed.split(",")[0]), default)
             for option, (default, good, allowed) in shape.options.items()
         },
+        split_think=node.value("split_think", is_bool, "true or false", "true", False),
         **place,
     )
 
@@ -108,9 +110,8 @@ def _place(name: str, node: Settings, corpus: str, root: Path) -> dict[str, Any]
     at = Settings(node.node.get("at"), node.path("at"), node.errors).node
     if corpus not in at:
         have = f"only in {', '.join(sorted(at))}" if at else "no path, hub, literal or at"
-        node.errors.append(
-            ConfigError(f"source {name}", f"no data for corpus={corpus} ({have})", f"set sources.{name}.path=FILE")
-        )
+        fix = f"set sources.{name}.path=FILE" + "".join(f", or corpus={other}" for other in sorted(at))
+        node.errors.append(ConfigError(f"source {name}", f"no data for corpus={corpus} ({have})", fix))
         return own
     there = Settings(at[corpus], node.path(f"at.{corpus}"), node.errors)
     there.known({"path", "hub", "revision", "files", "licence", "card"})

@@ -12,11 +12,17 @@ from typing import Any
 from pipeline.sources.alpaca import adapt_alpaca
 from pipeline.sources.block import Block
 from pipeline.sources.columns import adapt_columns
+from pipeline.sources.dialogue import adapt_dialogue
 from pipeline.sources.drafts import Drafts
 from pipeline.sources.emoji import adapt_emoji
+from pipeline.sources.gsm8k import adapt_gsm8k
 from pipeline.sources.mawps import adapt_mawps
 from pipeline.sources.messages import adapt_messages
+from pipeline.sources.preference import adapt_preference
+from pipeline.sources.sharegpt import adapt_sharegpt
 from pipeline.sources.source import Source
+from pipeline.sources.think import split_think
+from pipeline.sources.tree import adapt_tree
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,12 @@ class Shape:
     options: Mapping[str, tuple[Any, Callable[[Any], bool], str]] = field(default_factory=dict)
 
 
+def make_drafts(block: Block, source: Source) -> Drafts:
+    """The conversations of one block by the source's shape, `<think>` split off where the source asks for it."""
+    drafts = SHAPES[source.shape].adapt(block, source)
+    return split_think(drafts) if source.split_think else drafts
+
+
 def _positive(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -38,10 +50,12 @@ def _languages(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and set(value) <= {"zh", "en"}
 
 
+_LAST_USER = ("refuse", lambda value: value in ("refuse", "cut"), "refuse or cut")
+
 SHAPES: dict[str, Shape] = {
     "columns": Shape(
         adapt_columns,
-        {"user": None, "assistant": None, "system": None, "answer": None, "tags": None},
+        dict.fromkeys(("user", "assistant", "system", "context", "answer", "tags")),
         needs=("user", "assistant"),
     ),
     "alpaca": Shape(
@@ -61,11 +75,35 @@ SHAPES: dict[str, Shape] = {
     ),
     "mawps": Shape(
         adapt_mawps,
-        {name.lower(): name for name in ("Question", "Equation", "Answer", "Numbers")},
-        needs=("question", "answer", "numbers"),
+        {name.lower(): name for name in ("Question", "Equation", "Answer", "Numbers", "Body")},
+        needs=("question", "answer"),
         options={"assistant": ("answer", lambda value: value in ("answer", "equation"), "answer or equation")},
     ),
     "messages": Shape(
         adapt_messages, {name: name for name in ("messages", "tools", "answer", "tags")}, needs=("messages",)
     ),
+    "sharegpt": Shape(
+        adapt_sharegpt,
+        {name: name for name in ("conversations", "tools", "system", "answer", "tags")},
+        needs=("conversations",),
+        options={"last_user": _LAST_USER},
+    ),
+    "preference": Shape(
+        adapt_preference,
+        {name: name for name in ("prompt", "chosen", "rejected", "system", "tags")},
+        needs=("chosen",),
+    ),
+    "gsm8k": Shape(
+        adapt_gsm8k,
+        {name: name for name in ("question", "answer")},
+        needs=("question", "answer"),
+        options={"final": ("keep", lambda value: value in ("keep", "drop"), "keep or drop")},
+    ),
+    "dialogue": Shape(
+        adapt_dialogue,
+        {name: name for name in ("dialogue", "tags")},
+        needs=("dialogue",),
+        options={"last_user": _LAST_USER},
+    ),
+    "tree": Shape(adapt_tree, {"prompt": "prompt"}, needs=("prompt",)),
 }

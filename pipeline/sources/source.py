@@ -13,7 +13,8 @@ class Source:
 
     Exactly one of `path` (a file, a glob or a folder), `hub` (a data set's id on the Hugging Face Hub, with
     `revision`, and `files`, a glob over its paths) and `literal` (the rows themselves) says where the data is.
-    `columns` and `options` hold every key that the shape knows, defaults filled in.
+    `columns` and `options` hold every key that the shape knows, defaults filled in. `split_think` moves
+    `<think>…</think>` at the head of an assistant's text to `reasoning_content`.
     """
 
     name: str
@@ -28,5 +29,6 @@ class Source:
     delimiter: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    split_think: bool = False
     licence: str | None = None
     card: str | None = None

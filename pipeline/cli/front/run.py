@@ -6,15 +6,18 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli.front import guard, quoting
 from pipeline.cli.front.flags import Flags
+from pipeline.cli.front.groups import option_exists
 from pipeline.cli.front.program import Job, Program, SweepEnded, Verb
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
+
+_OWN = Path("conf")
 
 
 def run_verb(program: Program, name: str, flags: Flags, typed: str) -> int:
@@ -24,6 +27,7 @@ def run_verb(program: Program, name: str, flags: Flags, typed: str) -> int:
     overrides and the configuration files; SweepEnded for an error in one job of a sweep; what the verb
     raises.
     """
+    flags = _with_own_folder(program, flags)
     own = [Path(flags.config_dir)] if flags.config_dir is not None else []
     run = _Run(program, name, program.verbs[name], flags, [program.conf, *own], typed)
     run.check()
@@ -33,6 +37,23 @@ def run_verb(program: Program, name: str, flags: Flags, typed: str) -> int:
     else:
         run.once()
     return max(run.statuses, default=0)
+
+
+def _with_own_folder(program: Program, flags: Flags) -> Flags:
+    """The flags with `--config-dir conf` where an override brings along a file (`+mix.weights.NAME=1`) that only
+    the folder `conf` of the working folder has, as `sniff` writes them."""
+    if flags.config_dir is not None:
+        return flags
+    for setting, place in program.implied.items():
+        group, start = place.partition("@")[0], f"+{setting}."
+        for override in flags.overrides:
+            key = "+" + override.partition("=")[0].lstrip("+")
+            name = key.removeprefix(start)
+            if name == key or not override.startswith("+") or option_exists([program.conf], group, name):
+                continue
+            if option_exists([_OWN], group, name):
+                return replace(flags, config_dir=str(_OWN))
+    return flags
 
 
 @dataclass

@@ -54,6 +54,14 @@ def test_a_system_column_speaks_first_where_it_has_text(adapt: Any) -> None:
     assert found[0]["turns"][0]["content"] == "be brief"
 
 
+def test_a_context_stands_below_the_question_and_apart_in_meta(adapt: Any) -> None:
+    rows = [{"q": " ask ", "c": "about\r\nthis ", "a": "x"}, {"q": "ask", "c": " ", "a": "x"}, {"q": "ask", "a": "x"}]
+    found = adapt("columns", [*rows, {"c": "only", "a": "x"}], {"user": "q", "assistant": "a", "context": "c"})
+    assert [row["turns"][0]["content"] for row in found[:3]] == ["ask\n\nabout\nthis", "ask", "ask"]
+    assert json.loads(found[0]["meta"]) == {"instruction": "ask", "input": "about\nthis"}
+    assert found[3] == "missing_column"
+
+
 @pytest.mark.parametrize(
     ("tags", "expected"), [(["a", "题"], ["a", "题"]), ("a", ["a"]), (None, None), ([], []), ([1], "wrong_type")]
 )

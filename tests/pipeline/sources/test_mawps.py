@@ -123,3 +123,30 @@ def test_numbers_are_text_and_nothing_in_them_is_interpreted(adapt: Any) -> None
 
 def test_numbers_may_stand_apart_by_any_white_space(adapt: Any) -> None:
     assert said(adapt("mawps", [{**ROW, "Numbers": " 2.0\t 3.0\n"}])[0])[0] == "Ann has 2 pens and buys 3 . How many ?"
+
+
+def test_a_row_whose_numbers_stand_in_the_text_needs_no_numbers(adapt: Any) -> None:
+    row = {"Question": "Ann has 2 pens and buys 3. How many?", "Equation": "( 2 + 3 )", "Answer": 5.0}
+    for rest in ({}, {"Numbers": None}, {"Numbers": ""}):
+        [found] = adapt("mawps", [{**row, **rest}])
+        assert said(found) == (row["Question"], "5")
+        assert found["answer"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("body", "question", "whole"),
+    [
+        ("Ann has 2 pens.", "How many?", "Ann has 2 pens. How many?"),
+        (" Ann has N_00 pens . \n", " How many ?", "Ann has 2 pens . How many ?"),
+        ("Ann has N_00 pens .", "Ann has N_00 pens . How many ?", "Ann has 2 pens . How many ?"),
+        ("", "How many?", "How many?"),
+        (None, "How many?", "How many?"),
+        ("Ann has 2 pens.", "", "Ann has 2 pens."),
+    ],
+)
+def test_a_body_stands_before_a_question_that_does_not_repeat_it(
+    adapt: Any, body: str | None, question: str, whole: str
+) -> None:
+    [found] = adapt("mawps", [{"Body": body, "Question": question, "Answer": "2", "Numbers": "2.0"}])
+    assert said(found)[0] == whole
+    assert "meta" not in found

@@ -45,6 +45,24 @@ def test_content_in_parts_is_joined(adapt: Any, content: Any, text: str) -> None
     assert one(adapt, {"role": "user", "content": content}, ASSISTANT)["turns"][0]["content"] == text
 
 
+@pytest.mark.parametrize(
+    ("given", "weight"),
+    [({"weight": 0}, 0.0), ({"loss_weight": 0.25}, 0.25), ({"loss": False}, 0.0), ({"loss": True}, 1.0),
+     ({"weight": 0, "loss": True}, 0.0), ({}, None)],
+)  # fmt: skip
+def test_a_turn_s_loss_weight_has_several_names(adapt: Any, given: dict[str, Any], weight: float | None) -> None:
+    turns = one(adapt, USER, {**ASSISTANT, **given})["turns"]
+    assert turns[1].get("weight") == weight
+
+
+def test_a_weight_of_what_is_never_trained_on_makes_no_other_prompt(adapt: Any) -> None:
+    assert one(adapt, {**USER, "loss_weight": 0.0}, ASSISTANT) == one(adapt, USER, ASSISTANT)
+
+
+def test_messages_may_stand_in_a_cell_as_text(adapt: Any) -> None:
+    assert one(adapt, USER, ASSISTANT) == adapt("messages", [{"messages": json.dumps([USER, ASSISTANT])}])[0]
+
+
 ARGUMENTS = [
     "{}",
     '{"city":"Bergen"}',
@@ -139,6 +157,10 @@ DEEP = "[" * 20_000 + "]" * 20_000
         {"messages": {"role": "user"}},
         {"messages": 5},
         {"messages": "text"},
+        {"messages": ""},
+        {"messages": '[{"role": "user", "content": "\\ud800"}]'},
+        {"messages": f'[{{"role": "user", "x": {DEEP}}}]'},
+        row(USER, {**ASSISTANT, "loss_weight": "1"}),
         row(USER, ASSISTANT, tools={"a": 1}),
         row(USER, ASSISTANT, tools=[1]),
         row(USER, ASSISTANT, tools="text"),
