@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MIX ?= math_heavy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train build test lint types check bench bench-tokens bench-train bench-generate clean
+.PHONY: help setup setup-train build test lint types check bench bench-near bench-tokens bench-train bench-generate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ check: lint types test  ## everything above
 
 bench: setup  ## compare speed with a hand-written recipe (5 runs; needs the shared data)
 	$(BIN)/python tests/benchmarks/bench_build.py
+
+bench-near: setup  ## time near deduplication of 200,000 rows with planted copies (3 runs)
+	$(BIN)/python tests/benchmarks/bench_near.py
 
 bench-tokens: setup-train  ## compare tokenizing and packing with TRL's own (3 runs; needs the shared data)
 	$(BIN)/python tests/benchmarks/bench_tokens.py
