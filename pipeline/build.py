@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from pipeline import report
 from pipeline.bundle import Outcome
 from pipeline.configuration import Build
-from pipeline.dedup.exact import mark_duplicates, preference, prompts_with_several_answers
+from pipeline.decontaminate.found import make_overlaps
+from pipeline.decontaminate.sets import evaluation_error, make_sets, set_warnings
+from pipeline.dedup.exact import preference
 from pipeline.errors import ConfigErrors, PoolmixError, SourceError, StoreError
 from pipeline.folder import DATA
 from pipeline.ingest import make_pool
 from pipeline.inputs import Inputs, input_warnings, make_inputs
+from pipeline.kept import Kept
 from pipeline.keys import rank
 from pipeline.manifest import open_bundle
 from pipeline.mix.order import order_rows
@@ -24,6 +28,7 @@ from pipeline.mix.strategies import plan_mix
 from pipeline.places import stack
 from pipeline.pool import Pool
 from pipeline.publish import publish
+from pipeline.selection import select_rows
 from pipeline.sources.files import find_files
 from pipeline.split import choose_validation, reuse_validation, split_warnings
 from pipeline.store import open_table, require_place, writing
@@ -40,29 +45,36 @@ def build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.
     """
     require_settings(settings)
     with writing(settings.paths.pools):
+        # Evaluation sets first: they are small, and one that cannot be had is said before the long work.
+        sets = make_sets(
+            settings.decontaminate.against, settings.paths.pools, settings.max_chars, say, _width(settings)
+        )
         pools = make_pools(settings, say)
+        found = make_overlaps(pools, sets, settings.decontaminate, settings.paths.pools)
         inputs = make_inputs(settings.inputs, pools, settings.paths.pools, with_, say)
     if settings.split.validation_from is None:  # a reused validation split is rendered when it is written
         with_.dismiss()
-    outcome = decide(settings, pools, inputs, say)
+    outcome = decide(settings, pools, sets, found, inputs, say)
     for warning in outcome.warnings:
         _LOG.warning("warning: %s", warning)
     with writing(settings.out or settings.paths.bundles):
         return publish(settings, outcome, with_, command, sweep, say)
 
 
-def decide(settings: Build, pools: Sequence[Pool], inputs: Inputs, say: report.Say) -> Outcome:
-    """Deduplicate, split, plan the mix and order its rows."""
+def decide(
+    settings: Build, pools: Sequence[Pool], sets: Sequence[Pool], found: Sequence[Kept], inputs: Inputs, say: report.Say
+) -> Outcome:
+    """Select rows, split, plan the mix and order its rows.
+
+    `sets` are the pools of the evaluation sets, `found` what these have of each pool.
+    """
     rows = stack(pools, inputs.texts)
     encoded = EncodedRows([kept.table() for kept in inputs.ids], settings.inputs.cutting) if inputs.ids else None
-    frame = keys_of(pools)
-    copy = mark_duplicates(frame)
-    copies = frame.select("source", copy.alias("copy")).filter(pl.col("copy").is_not_null())
-    unique = frame.filter(copy.is_null())
-    width = max(len(pool.name) for pool in pools)
-    say(report.dedup_line(len(frame), copies, len(prompts_with_several_answers(unique)), width))
-    unique = unique.with_columns(fates(unique, settings).alias("fate"))
-    say(report.split_line(unique, width))
+    reused = reused_validation(settings)
+    selection = select_rows(settings, pools, [kept.table() for kept in found], reused, say, _width(settings))
+    unique = selection.unique
+    unique = unique.with_columns(fates(unique, settings, reused).alias("fate"))
+    say(report.split_line(unique, _width(settings)))
     available = unique.filter(pl.col("fate") == "train")
     sizes = encoded.sizes(settings.mix.unit, available["at"]) if encoded is not None else pl.lit(1, pl.Int64)
     available = available.with_columns(sizes.alias("size"))
@@ -72,13 +84,19 @@ def decide(settings: Build, pools: Sequence[Pool], inputs: Inputs, say: report.S
         say(line)
     return Outcome(
         pools,
+        sets,
         rows,
-        copies,
+        selection,
         unique,
         plan,
         train=train,
         validation=validation_order(unique, settings.seed),
-        warnings=[*split_warnings(unique, settings.split), *plan.warnings, *input_warnings(pools, inputs)],
+        warnings=[
+            *split_warnings(unique, settings.split),
+            *plan.warnings,
+            *input_warnings(pools, inputs),
+            *set_warnings(sets),
+        ],
         encoded=encoded,
     )
 
@@ -86,8 +104,8 @@ def decide(settings: Build, pools: Sequence[Pool], inputs: Inputs, say: report.S
 def make_pools(settings: Build, say: report.Say) -> list[Pool]:
     """A pool for each source, in the order in which they keep a row that several have."""
     pools: list[Pool] = []
-    width = max(len(name) for name in settings.sources)
-    for name in preference(list(settings.sources), settings.prefer):
+    width = _width(settings)
+    for name in preference(list(settings.sources), settings.dedup.prefer):
         with report.progress(f"normalize  {name}") as advance:
             pools.append(make_pool(settings.sources[name], settings.paths.pools, settings.max_chars, advance))
         say(report.pool_line(pools[-1], width))
@@ -115,27 +133,38 @@ def require_settings(settings: Build) -> None:
                 find_files(source.name, source.path, source.format)
         except SourceError as error:
             errors.append(error)
+    for source in settings.decontaminate.against:
+        try:
+            if source.path is not None:
+                find_files(source.name, source.path, source.format)
+        except SourceError as error:
+            errors.append(evaluation_error(source, error))
     if errors:
         raise ConfigErrors(errors)
 
 
-def keys_of(pools: Sequence[Pool]) -> pl.DataFrame:
-    """`at`, `source`, `key`, `prompt_key` of all rows of the pools, end to end."""
-    tables = [pl.from_arrow(pool.rows().select(["source", "key", "prompt_key"])) for pool in pools]
-    return pl.concat(pl.DataFrame(table) for table in tables).with_row_index("at")
-
-
-def fates(unique: pl.DataFrame, settings: Build) -> pl.Series:
-    """What becomes of each unique row: `train` (available for it), `validation`, `prompt_in_validation`."""
+def reused_validation(settings: Build) -> pa.Table | None:
+    """The rows of the validation split that is reused, if one is."""
     if settings.split.validation_from is None:
+        return None
+    bundle = open_bundle(settings.split.validation_from, settings.paths.bundles)
+    return open_table(bundle.folder / "validation" / DATA)
+
+
+def fates(unique: pl.DataFrame, settings: Build, reused: pa.Table | None) -> pl.Series:
+    """What becomes of each unique row: `train` (available for it), `validation`, `prompt_in_validation`."""
+    if reused is None:
         validation = choose_validation(unique, settings.split, settings.seed)
         return pl.select(pl.when(validation).then(pl.lit("validation")).otherwise(pl.lit("train"))).to_series()
-    reused = open_bundle(settings.split.validation_from, settings.paths.bundles)
-    table = open_table(reused.folder / "validation" / DATA).select(["key", "prompt_key"])
-    return reuse_validation(unique, pl.DataFrame(pl.from_arrow(table)))
+    return reuse_validation(unique, pl.DataFrame(pl.from_arrow(reused.select(["key", "prompt_key"]))))
 
 
 def validation_order(unique: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The validation rows by their rank, so that the first *n* are a fair sample for every model."""
     rows = unique.filter(pl.col("fate") == "validation").with_columns(rank(seed, "validation", "key").alias("rank"))
     return rows.sort("rank", "key").select("at", pl.lit(0, pl.Int32).alias("epoch"))
+
+
+def _width(settings: Build) -> int:
+    """Of the longest name that is printed."""
+    return max(len(source.name) for source in (*settings.sources.values(), *settings.decontaminate.against))

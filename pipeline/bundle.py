@@ -18,6 +18,7 @@ from pipeline.mix.plan import Plan
 from pipeline.places import Places, Rows, batches
 from pipeline.pool import Pool
 from pipeline.schema import BUNDLE, bundle_schema
+from pipeline.selection import Selection
 from pipeline.store import open_table
 from pipeline.tokens.cutting import EncodedRows
 
@@ -30,20 +31,32 @@ _BATCH_ROWS = 1 << 13
 class Outcome:
     """What the stages decided, ready to be written.
 
-    `copies` has `source` and `copy` (within, across) of each duplicate; `unique` has `at`, `source`, `key`,
-    `prompt_key` and `fate` (train, validation, prompt_in_validation) of every other row; `train` and
-    `validation` have `at` and `epoch` in their written order.
+    `sets` are the pools of the evaluation sets; `selection` says what left before the split; `unique` has `at`,
+    `source`, `key`, `prompt_key` and `fate` (train, validation, prompt_in_validation) of every other row; `train`
+    and `validation` have `at` and `epoch` in their written order.
     """
 
     pools: Sequence[Pool]
+    sets: Sequence[Pool]
     rows: Rows
-    copies: pl.DataFrame
+    selection: Selection
     unique: pl.DataFrame
     plan: Plan
     train: pl.DataFrame
     validation: pl.DataFrame
     warnings: Sequence[str]
     encoded: EncodedRows | None = None  # of all pools, where the build has a tokenizer
+
+    @property
+    def refused(self) -> pl.DataFrame:
+        """`at`, `source`, `reason`, `detail` of the rows that are refused after the pools were made."""
+        leaked = self.unique.filter(pl.col("fate") == "prompt_in_validation").select(
+            "at",
+            "source",
+            pl.lit("prompt_in_validation").alias("reason"),
+            pl.lit("the reused validation split has this prompt").alias("detail"),
+        )
+        return pl.concat([self.selection.refused, leaked])
 
 
 def write_split(target: Folder, name: str, rows: Rows, order: pl.DataFrame) -> str:

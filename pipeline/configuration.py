@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, known_names
+from pipeline.decontaminate.settings import Decontaminate, read_decontaminate
+from pipeline.dedup.settings import Dedup, read_dedup
+from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
+from pipeline.filters.expression import Filter, read_filter
 from pipeline.input_settings import InputSettings, read_inputs
 from pipeline.mix.plan import Mix
 from pipeline.mix.settings import read_mix
-from pipeline.settings import Paths, Settings, is_number, is_text, is_text_list, is_whole, read_paths
+from pipeline.settings import Paths, Settings, is_number, is_text, is_whole, read_paths
 from pipeline.sources.settings import read_sources
 from pipeline.sources.source import Source
 from pipeline.split import Split
 
 _KEYS = {
     *("seed", "out", "threads", "paths", "normalize", "corpus", "sources", "mix", "split", "dedup"),
-    *("template", "loss", "tokenizer", "tokens"),
+    *("template", "loss", "tokenizer", "tokens", "filter", "decontaminate"),
 }
 
 
@@ -29,7 +32,9 @@ class Build:
     sources: Mapping[str, Source]
     mix: Mix
     split: Split
-    prefer: Sequence[str]
+    dedup: Dedup
+    filter: Filter | None
+    decontaminate: Decontaminate
     max_chars: int
     seed: int
     paths: Paths
@@ -52,7 +57,9 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
         sources=sources,
         mix=read_mix(Settings(config.get("mix"), "mix", errors), list(sources)),
         split=_split(Settings(config.get("split"), "split", errors)),
-        prefer=_prefer(Settings(config.get("dedup"), "dedup", errors), list(sources)),
+        dedup=read_dedup(Settings(config.get("dedup"), "dedup", errors), list(sources)),
+        filter=_filter(top),
+        decontaminate=read_decontaminate(config, root, sources, errors),
         max_chars=Settings(config.get("normalize"), "normalize", errors).required(
             "max_chars", is_whole(1), "a whole number above 0", "1000000", 1
         ),
@@ -85,16 +92,10 @@ def _split(node: Settings) -> Split:
     )
 
 
-def _prefer(node: Settings, sources: Sequence[str]) -> Sequence[str]:
-    node.known({"name", "prefer"})
-    names = node.value("prefer", is_text_list, "a list of sources", "[cmath]", [])
-    for name in names:
-        if name not in sources:
-            node.errors.append(
-                ConfigError(
-                    "dedup.prefer",
-                    f"no source {name} in this build ({known_names(name, sources)})",
-                    "name sources of the mix",
-                )
-            )
-    return names
+def _filter(top: Settings) -> Filter | None:
+    text = top.value("filter", is_text, "an expression", "\"len_answer < 2000 and 'zh' in tags\"")
+    try:
+        return None if text is None else read_filter(text)
+    except ConfigError as error:
+        top.errors.append(error)
+        return None

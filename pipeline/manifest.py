@@ -18,6 +18,8 @@ from pipeline.bundle import Outcome
 from pipeline.configuration import Build
 from pipeline.errors import StoreError, known_names
 from pipeline.mix.account import accounts
+from pipeline.pool import Pool
+from pipeline.sources.source import Source
 
 FORMAT = "poolmix bundle 1"
 
@@ -79,6 +81,7 @@ def bundle_manifest(
         "digest": dict(digests),
         "rows": {"train": len(outcome.train), "validation": validation_rows},
         "sources": source_counts(settings, outcome),
+        **({"evaluation_sets": evaluation_sets(settings, outcome)} if outcome.sets else {}),
         "checks": {
             "prompt_overlap": overlap,
             "validation_repeats": validation_rows - len(validation) if settings.split.validation_from is None else 0,
@@ -94,22 +97,19 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
     def tally(frame: pl.DataFrame, column: str) -> dict[tuple[str, str], int]:
         return {(source, value): count for source, value, count in frame.group_by("source", column).len().iter_rows()}
 
-    copies, fate = tally(outcome.copies, "copy"), tally(outcome.unique, "fate")
+    copies, fate = tally(outcome.selection.copies, "copy"), tally(outcome.unique, "fate")
+    refused = outcome.refused.group_by("source", "reason").len().sort("reason").rows_by_key("source")
     written = outcome.rows.count_by_source(outcome.train["at"])
     mixed = accounts(settings.mix, outcome.plan, outcome.train)
     counts: dict[str, dict[str, Any]] = {}
     for pool in sorted(outcome.pools, key=lambda pool: pool.name):
         name, manifest, source = pool.name, pool.manifest, settings.sources[pool.name]
-        leaked = fate.get((name, "prompt_in_validation"), 0)
         available = fate.get((name, "train"), 0)
         validation = fate.get((name, "validation"), 0)
-        where = {"hub": source.hub, "revision": source.revision, "commit": pool.commit} if source.hub else {}
-        counts[name] = where | {
-            "files": manifest["inputs"],
-            "pool": manifest["fingerprint"],
+        counts[name] = origin(source, pool) | {
             "raw_rows": manifest["raw_rows"],
-            "quarantined": manifest["quarantined"] | ({"prompt_in_validation": leaked} if leaked else {}),
-            "duplicates": {copy: copies.get((name, copy), 0) for copy in ("within", "across")},
+            "quarantined": manifest["quarantined"] | dict(refused.get(name, [])),
+            "duplicates": {copy: copies.get((name, copy), 0) for copy in settings.dedup.kinds},
             "unique": available + validation,
             "validation": validation,
             "available": available,
@@ -120,6 +120,22 @@ def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]
             "card": source.card,
         }
     return counts
+
+
+def origin(source: Source, pool: Pool) -> dict[str, Any]:
+    """Where the rows of a pool are from."""
+    where = {"hub": source.hub, "revision": source.revision, "commit": pool.commit} if source.hub else {}
+    return where | {"files": pool.manifest["inputs"], "pool": pool.manifest["fingerprint"]}
+
+
+def evaluation_sets(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Per evaluation set: its files, and how many of its rows the build's rows were held against."""
+    sources = {source.name: source for source in settings.decontaminate.against}
+    return {
+        pool.name: origin(sources[pool.name], pool)
+        | {name: pool.manifest[name] for name in ("raw_rows", "quarantined", "rows")}
+        for pool in outcome.sets
+    }
 
 
 def card(manifest: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from pipeline.store import open_table, pool_folder, read_manifest, whole_manifes
 
 FORMAT = "poolmix pool 1"  # of the manifest
 LINES = "lines.arrow"
+DUPLICATES = "duplicates.jsonl"  # of a bundle that looks for near copies or conflicts
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ def read_quarantine(folder: Path) -> pl.DataFrame:
     """The quarantined rows of a pool or bundle, with REFUSED_COLUMNS."""
     path = folder / "quarantine.jsonl"
     return pl.read_ndjson(path, schema=REFUSED_COLUMNS) if path.stat().st_size else pl.DataFrame(schema=REFUSED_COLUMNS)
+
+
+def read_duplicates(folder: Path) -> pl.DataFrame:
+    """`id`, `copy` and `kept` of the near copies and conflicts that a bundle left out; none where it has no list."""
+    path, schema = folder / DUPLICATES, pl.Schema({"id": pl.String, "copy": pl.String, "kept": pl.String})
+    listed = path.is_file() and path.stat().st_size
+    return pl.read_ndjson(path, schema=schema) if listed else pl.DataFrame(schema=schema)
 
 
 def whole_pool(folder: Path) -> Pool | None:

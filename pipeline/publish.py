@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import xxhash
 
@@ -18,7 +18,7 @@ from pipeline.configuration import Build
 from pipeline.errors import ConfigError
 from pipeline.folder import DATA, Folder
 from pipeline.manifest import bundle_manifest, card, open_bundle
-from pipeline.pool import Pool
+from pipeline.pool import DUPLICATES
 from pipeline.schema import REFUSED_COLUMNS
 from pipeline.store import lock, new_folder, open_table, write_pointer
 from pipeline.tokens.cutting import EncodedRows
@@ -29,7 +29,7 @@ from pipeline.tools import Tools
 
 def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep: bool, say: report.Say) -> Path:
     """Write the bundle beside its place and show it in one step."""
-    name = f"{settings.mix.name}-{address(settings, outcome.pools, with_)[:8]}"
+    name = f"{settings.mix.name}-{address(settings, outcome, with_)[:8]}"
     folder = settings.paths.bundles / name
     if settings.out is not None:
         folder = settings.out / name if sweep else settings.out
@@ -66,8 +66,12 @@ def write(
         tokens = early.result() if early is not None else write_inputs(target, settings, outcome, with_)
     for line in report.token_lines(tokens["tokens"]) if "tokens" in tokens else []:
         say(line)
-    refused = [pool.refused() for pool in outcome.pools] + [leaked_rows(outcome)]
+    refused = [pool.refused() for pool in outcome.pools] + [refused_rows(outcome)]
     target.write_text("quarantine.jsonl", pl.concat(refused).sort("source", "row").write_ndjson())
+    if settings.dedup.kinds != ["within", "across"]:
+        target.write_text(DUPLICATES, listed_copies(outcome).write_ndjson())
+    if outcome.selection.clusters is not None:
+        target.write_json("near.json", outcome.selection.clusters)
     manifest = bundle_manifest(settings, outcome, name, command, digests, validation_rows) | tokens
     target.write_text("README.md", card(manifest))
     target.write_json("dataset_dict.json", {"splits": ["train", "validation"]})
@@ -100,28 +104,39 @@ def with_source(outcome: Outcome, order: pl.DataFrame) -> pl.DataFrame:
     return order.with_columns(source.alias("source"), pl.lit(0, pl.UInt8).alias("stage"))
 
 
-def leaked_rows(outcome: Outcome) -> pl.DataFrame:
-    """The rows kept out because a reused validation split has their prompt, as quarantine rows."""
-    at = outcome.unique.filter(pl.col("fate") == "prompt_in_validation")["at"].to_numpy().astype("int64")
-    rows, lines = outcome.rows.rows.gather(at), outcome.rows.lines.gather(at)
-    leaked = pl.DataFrame({"id": pl.Series(pl.from_arrow(rows["id"])), "text": pl.Series(pl.from_arrow(lines["line"]))})
-    return leaked.select(
-        pl.col("id").str.replace(r":\d+$", "").alias("source"),
-        pl.col("id").str.extract(r":(\d+)$").cast(pl.Int64).alias("row"),
-        pl.lit(None, pl.String).alias("file"),
-        pl.lit(None, pl.Int64).alias("line"),
-        pl.lit("prompt_in_validation").alias("reason"),
-        pl.lit("the reused validation split has this prompt").alias("detail"),
-        pl.col("text").str.head(200),
-    ).cast(REFUSED_COLUMNS)
+def refused_rows(outcome: Outcome) -> pl.DataFrame:
+    """The rows that were refused after the pools were made, as quarantine rows: without file and line, which a pool
+    does not keep."""
+    found = outcome.refused
+    at = found["at"].to_numpy().astype(np.int64)
+    lines = pl.Series(pl.from_arrow(outcome.rows.lines.gather(at)["line"]))
+    known = found.with_columns(lines.str.head(200).alias("text"), row=_row_number(_ids(outcome, at)))
+    missing = [pl.lit(None).alias(name) for name in REFUSED_COLUMNS if name not in known.columns]
+    return known.with_columns(missing).select(*REFUSED_COLUMNS).cast(REFUSED_COLUMNS)
 
 
-def address(settings: Build, pools: Sequence[Pool], with_: Tools) -> str:
+def listed_copies(outcome: Outcome) -> pl.DataFrame:
+    """`id`, `copy` and `kept` (the id of the row that stays, null where none does) of near copies and conflicts."""
+    copies = outcome.selection.copies.filter(pl.col("copy").is_in(["near", "conflict"]))
+    ids = _ids(outcome, copies["at"].to_numpy().astype(np.int64))
+    order = copies.with_columns(ids.alias("id"), row=_row_number(ids)).sort("source", "row")
+    return order.select("id", "copy", "kept")
+
+
+def _ids(outcome: Outcome, at: np.ndarray) -> pl.Series:
+    return pl.Series("id", pl.from_arrow(outcome.rows.rows.gather(at)["id"]))
+
+
+def _row_number(ids: pl.Series) -> pl.Series:
+    return ids.str.extract(r":(\d+)$").cast(pl.Int64)
+
+
+def address(settings: Build, outcome: Outcome, with_: Tools) -> str:
     """16 hex digits over everything that decides the bundle's content: equal builds get the same folder."""
     config: dict[str, Any] = {
         name: value for name, value in settings.config.items() if name not in ("out", "paths", "threads")
     }
-    what = [config, [(pool.name, pool.manifest["fingerprint"]) for pool in pools]]
+    what = [config, [(pool.name, pool.manifest["fingerprint"]) for pool in (*outcome.pools, *outcome.sets)]]
     what += [with_.renderer.template.key()] if with_.renderer is not None else []
     what += [with_.codec.file.digest] if with_.codec is not None else []
     return xxhash.xxh3_64_hexdigest(json.dumps(what, sort_keys=True, ensure_ascii=False, default=str).encode())

@@ -14,8 +14,11 @@ from pipeline.kept import Kept
 from pipeline.mix.account import accounts
 from pipeline.mix.plan import Mix, Plan, relative_weights, stretches
 from pipeline.pool import Pool
+from pipeline.show.rows import visible
 
 Say = Callable[[str], None]
+_CLUSTERS = 3  # shown of the largest
+_CHARS = 100  # of a row's text
 
 
 def pool_line(pool: Pool, width: int) -> str:
@@ -51,12 +54,30 @@ def ids_line(ids: Sequence[Kept], width: int) -> str:
     return _stage("tokenize", "", width, rows, rows - unmarked, " · ".join(notes))
 
 
-def dedup_line(rows: int, copies: pl.DataFrame, several: int, width: int) -> str:
-    """Rows before and after, the copies by kind, and how many prompts have several answers (all kept)."""
-    kinds = {copy: int((copies["copy"] == copy).sum()) for copy in ("within", "across")}
-    notes = [f"{kind} {count:,}" for kind, count in kinds.items()]
+def left_line(stage: str, rows: pl.DataFrame, refused: pl.DataFrame, width: int) -> str:
+    """Rows before and after a stage that refuses some, and how many for which reason."""
+    notes = [f"{reason} {count:,}" for reason, count in refused["reason"].value_counts().sort("reason").iter_rows()]
+    return _stage(stage, "", width, len(rows), len(rows) - len(refused), " · ".join(notes))
+
+
+def dedup_line(rows: int, copies: pl.DataFrame, kinds: Sequence[str], several: int, width: int) -> str:
+    """Rows before and after, the copies by kind, and how many prompts have several answers still."""
+    notes = [f"{kind} {int((copies['copy'] == kind).sum()):,}" for kind in kinds]
     notes += [f"prompts with several answers {several:,}"] if several else []
     return _stage("dedup", "", width, rows, rows - len(copies), " · ".join(notes))
+
+
+def cluster_lines(clusters: Mapping[str, Any]) -> list[str]:
+    """How many clusters of near copies there are, and the largest, each with the row that stays and one that went."""
+    if not clusters["clusters"]:
+        return []
+    lines = [f"{'':11}{clusters['clusters']:,} clusters of near copies, the largest:"]
+    for cluster in clusters["largest"][:_CLUSTERS]:
+        lines.append(f"{'':11}  {cluster['dropped_rows'] + 1:,} rows")
+        for what in ("kept", "dropped"):
+            row = cluster[what]
+            lines.append(f"{'':11}    {what:<7}  {visible(row['id'])}  {visible(row['text'][:_CHARS])}")
+    return lines
 
 
 def split_line(unique: pl.DataFrame, width: int) -> str:

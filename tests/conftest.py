@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pipeline.normalize import normalize
 from pipeline.sources.block import Refused
@@ -17,6 +18,10 @@ from pipeline.sources.shapes import SHAPES, make_drafts
 from pipeline.sources.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # One raw file as it was read: (record, line, {column: JSON text of the value}) a row, absent values left out.
 Row = tuple[int, int, dict[str, str]]

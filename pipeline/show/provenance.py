@@ -18,7 +18,7 @@ from pipeline.dedup.exact import preference
 from pipeline.errors import ConfigError, PoolmixError
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
-from pipeline.pool import Pool, read_quarantine
+from pipeline.pool import Pool, read_duplicates, read_quarantine
 from pipeline.show.rows import plain_row, require_source, visible
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files, read_literal
@@ -148,25 +148,43 @@ def _in_pools(bundle: Bundle, pools: Path, id: str) -> Found:
     if not len(at):
         return Found(id, "unknown", "neither in the bundle nor in its pool")
     row = plain_row(table, int(at[0]))
+    left = _in_duplicates(bundle, id, row)
+    if left is not None:
+        return left
     kept = _kept(bundle, pools, row["key"])
     if kept is not None and kept != id:
         there = _in_splits(bundle, kept) or _in_reused(bundle, kept, row) or _in_quarantine(bundle.folder, kept)
+        there = there or _in_duplicates(bundle, kept, row)
         return Found(id, "duplicate", f"a copy of {kept}, which is {there.note if there else 'not drawn'}", row)
     available, quota = entries[source]["available"], entries[source]["quota"]
     note = f"available for training but not drawn: {source} has {available:,} available rows and a quota of {quota:,}"
     return _in_reused(bundle, id, row) or Found(id, "not_drawn", note, row)
 
 
+def _in_duplicates(bundle: Bundle, id: str, row: dict[str, Any]) -> Found | None:
+    """A row that left as a near copy or a conflict."""
+    found = read_duplicates(bundle.folder).filter(pl.col("id") == id)
+    if not len(found):
+        return None
+    copy, kept = found["copy"][0], found["kept"][0]
+    if copy == "near":
+        return Found(id, "duplicate", f"nearly a copy of {kept}", row)
+    note = f"another answer to the prompt of {kept}" if kept is not None else "its prompt has several answers"
+    return Found(id, "duplicate", f"{note}, and dedup.on_conflict keeps no two", row)
+
+
 def _kept(bundle: Bundle, pools: Path, key: str) -> str | None:
-    """The row that the build kept of those with this key: the first in the order of preference."""
+    """The row that the build kept of those with this key: the first by preference that its filter let pass."""
     entries = bundle.manifest["sources"]
+    refused = read_quarantine(bundle.folder).filter(pl.col("reason") == "filtered").select("source", "row")
+    filtered = {f"{source}:{row}" for source, row in refused.iter_rows()}
     for name in preference(list(entries), bundle.manifest["config"]["dedup"]["prefer"]):
         path = pools / name / entries[name]["pool"] / DATA
         if path.is_file():
             table = open_table(path)
-            same = _places(table, "key", key)
-            if len(same):
-                return table["id"][int(same[0])].as_py()
+            same: list[str] = [table["id"][int(at)].as_py() for at in _places(table, "key", key)]
+            if passing := [one for one in same if one not in filtered]:
+                return passing[0]
     return None
 
 

@@ -12,7 +12,7 @@ from pipeline.bundle import JSONL
 from pipeline.errors import SchemaError, StoreError
 from pipeline.manifest import Bundle
 from pipeline.mix.checks import starved, uneven_use, wrong_quotas
-from pipeline.pool import read_quarantine
+from pipeline.pool import DUPLICATES, read_duplicates, read_quarantine
 from pipeline.store import damaged_file
 from pipeline.verify.reread import Reread, reread
 from pipeline.verify.spans import wrong_spans
@@ -111,6 +111,13 @@ def _mix(bundle: Bundle, train: pl.DataFrame, validation: pl.DataFrame) -> Itera
         "sums", "raw rows = quarantined + duplicates + unique; unique = validation + available", _sums(manifest)
     )
     yield Check("quarantine", "quarantine.jsonl lists exactly the rows counted as quarantined", _quarantine(bundle))
+    if (bundle.folder / DUPLICATES).is_file():
+        yield Check(
+            "duplicates",
+            "duplicates.jsonl lists exactly the near copies and conflicts that are counted",
+            _duplicates(bundle),
+        )
+    yield Check("left", "no row that is quarantined, a near copy or a conflict stands in train", _left(bundle, train))
     yield Check("quotas", "each source has its quota, exact by largest remainder", wrong_quotas(train, manifest))
     yield Check("prefixes", "every stretch from the start holds the mix", starved(train, manifest))
 
@@ -156,15 +163,39 @@ def _sums(manifest: dict[str, Any]) -> list[str]:
 
 
 def _quarantine(bundle: Bundle) -> list[str]:
-    listed = read_quarantine(bundle.folder)
-    found = {(source, reason): count for source, reason, count in listed.group_by("source", "reason").len().iter_rows()}
+    return _miscounted(
+        read_quarantine(bundle.folder).select("source", pl.col("reason").alias("kind")), _said(bundle, "quarantined")
+    )
+
+
+def _duplicates(bundle: Bundle) -> list[str]:
+    listed = read_duplicates(bundle.folder).select(
+        pl.col("id").str.replace(r":\d+$", "").alias("source"), pl.col("copy").alias("kind")
+    )
     said = {
-        (name, reason): count
-        for name, entry in bundle.manifest["sources"].items()
-        for reason, count in entry["quarantined"].items()
+        (name, kind): count
+        for (name, kind), count in _said(bundle, "duplicates").items()
+        if kind in ("near", "conflict") and count
     }
+    return _miscounted(listed, said)
+
+
+def _said(bundle: Bundle, what: str) -> dict[tuple[str, str], int]:
+    entries = bundle.manifest["sources"]
+    return {(name, kind): count for name, entry in entries.items() for kind, count in entry[what].items()}
+
+
+def _miscounted(listed: pl.DataFrame, said: Mapping[tuple[str, str], int]) -> list[str]:
+    """In: `source` and `kind` of the rows that are listed."""
+    found = {(source, kind): count for source, kind, count in listed.group_by("source", "kind").len().iter_rows()}
     return [
-        f"{name}, {reason}: {found.get((name, reason), 0):,} listed, {said.get((name, reason), 0):,} counted"
-        for name, reason in sorted(found.keys() | said.keys())
-        if found.get((name, reason)) != said.get((name, reason))
+        f"{name}, {kind}: {found.get((name, kind), 0):,} listed, {said.get((name, kind), 0):,} counted"
+        for name, kind in sorted(found.keys() | said.keys())
+        if found.get((name, kind)) != said.get((name, kind))
     ]
+
+
+def _left(bundle: Bundle, train: pl.DataFrame) -> list[str]:
+    refused = read_quarantine(bundle.folder).select(pl.format("{}:{}", "source", "row").alias("id"))
+    gone = pl.concat([refused, read_duplicates(bundle.folder).select("id")])
+    return [f"{row} stands in train" for row in train.join(gone, on="id", how="semi")["id"].unique().sort()]

@@ -428,7 +428,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300, deadline=None)  # math-verify has to be started
+@settings(max_examples=300)  # math-verify has to be started
 @given(
     st.lists(DIRTY | st.sampled_from(PIECES), max_size=8).map("".join), st.sampled_from(["6", "1/2", "40%", "B", "x"])
 )

@@ -71,7 +71,7 @@ def test_verdicts_are_numbers_and_notes_can_be_written(row: dict[str, Any]) -> N
                 json.dumps(found.notes)
 
 
-@settings(max_examples=200, deadline=None)  # the first question starts a process
+@settings(max_examples=200)  # the first question starts a process
 @given(st.text(max_size=60), st.sampled_from(ROWS))
 def test_no_reply_raises_and_verdicts_repeat(text: str, row: dict[str, Any]) -> None:
     for measure in MEASURES.values():

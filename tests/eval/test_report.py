@@ -200,7 +200,7 @@ def shape(page: Page) -> Counter[Any]:
     ],
 )
 @given(hostile=st.lists(HOSTILE, min_size=3, max_size=3, unique=True))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_page_of_hostile_texts_has_the_elements_of_one_of_harmless_texts(
     make: Callable[[Callable[[str], str]], str], hostile: list[str]
 ) -> None:
@@ -222,7 +222,7 @@ def test_a_page_of_hostile_texts_has_the_elements_of_one_of_harmless_texts(
 
 
 @given(HOSTILE, HOSTILE)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_reply_can_be_read_as_it_was(reply: str, gold: str) -> None:
     page = Page(evaluation_report(evaluation(), [generation("tuned", 0, ["ended"], reply=reply, gold=gold)]))
     texts = page.within("pre")

@@ -45,7 +45,7 @@ def negative(found: Difference) -> Difference:
 
 
 @given(st.integers(0, 99), st.sampled_from([5, 60, 3_000]), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_neither_the_order_of_rows_nor_the_numbers_of_groups_change_a_bit(seed: int, rows: int, chance: object) -> None:
     a, b, tokens, group = sample(seed, rows, rows)
     order = np.random.default_rng(seed).permutation(rows)
@@ -57,7 +57,7 @@ def test_neither_the_order_of_rows_nor_the_numbers_of_groups_change_a_bit(seed: 
 
 @given(st.integers(0, 999), st.sampled_from([5, 60, 3_000]), st.booleans())
 @example(15, 5, True)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_exchanging_a_and_b_turns_signs_and_nothing_else(seed: int, rows: int, share: bool) -> None:
     a, b, tokens, group = sample(seed, rows, rows)
     if share:
@@ -71,7 +71,7 @@ def test_two_runs_that_gain_as_much_as_they_lose_have_an_interval_around_0() -> 
 
 
 @given(st.integers(0, 50))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_exchanging_arms_turns_signs(seed: int) -> None:
     a, b, tokens, group = sample(seed, runs=3)
     there, back = difference(a, b[:2], tokens, group, 0), difference(b[:2], a, tokens, group, 0)
@@ -80,7 +80,7 @@ def test_exchanging_arms_turns_signs(seed: int) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-4, 4), st.integers(1, 3)), min_size=2, max_size=9))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_p_of_few_prompts_is_that_of_all_exchanges_of_labels(rows: list[tuple[int, int]]) -> None:
     gains = np.array([gain for gain, _ in rows], float)
     weights = np.array([weight for _, weight in rows], float)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.keys import ContentDigest, canonical, hex128, json_object, quoted, rank, text_bytes
 from pipeline.schema import TURN_COLUMNS
 
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=80)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 calls = st.sampled_from(
     [None, '[{"id":"c1","type":"function","function":{"name":"f","arguments":{"题":[1,"x"],"a":null}}}]', "[1,2]"]

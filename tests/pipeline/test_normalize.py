@@ -13,7 +13,7 @@ from pipeline.normalize import REASONS, clean_text, normalize
 from pipeline.schema import ROW_COLUMNS, TURN_COLUMNS
 from pipeline.sources.drafts import REFUSAL, Drafts
 
-quick = settings(max_examples=120, deadline=None)
+quick = settings(max_examples=120)
 
 
 def reference(text: str) -> str:

@@ -53,7 +53,7 @@ def row_by_row(lengths: list[int], size: int) -> list[list[int]]:
 
 
 @given(inputs())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_there_are_never_more_sequences_than_with_best_fit_decreasing(given: Input) -> None:
     assert len(packed(*given)) <= len(row_by_row(*given))
 
@@ -85,14 +85,12 @@ def test_long_sequences_of_rows_of_thousands_of_lengths_leave_hardly_any_padding
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 500))
-@settings(deadline=None)
 def test_equal_rows_take_as_many_sequences_as_hold_them(size: int, length: int, count: int) -> None:
     length = min(length, size)
     assert len(packed([length] * count, size)) == -(-count // (size // length))
 
 
 @given(inputs())
-@settings(deadline=None)
 def test_every_row_stands_in_one_sequence_and_none_is_too_long(given: Input) -> None:
     lengths, size = given
     packing = packed(lengths, size)
@@ -105,7 +103,6 @@ def test_every_row_stands_in_one_sequence_and_none_is_too_long(given: Input) -> 
 
 
 @given(inputs())
-@settings(deadline=None)
 def test_no_two_sequences_would_fit_into_one(given: Input) -> None:
     lengths, size = given
     used = sorted(sum(lengths[row] for row in rows) for rows in sequences(packed(lengths, size)))
@@ -113,7 +110,6 @@ def test_no_two_sequences_would_fit_into_one(given: Input) -> None:
 
 
 @given(inputs())
-@settings(deadline=None)
 def test_rows_stand_by_length_and_sequences_by_their_opener(given: Input) -> None:
     lengths, size = given
     parts = sequences(packed(lengths, size))

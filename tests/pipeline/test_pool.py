@@ -143,7 +143,7 @@ def test_refused_rows_are_kept_with_place_reason_and_text(alpaca: Any, tmp_path:
     assert pool.manifest["quarantined"] == {"bad_json": 2, "empty_answer": 1, "missing_column": 1, "wrong_type": 1}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from([*ROWS[:3], *BAD, "{}", "null"]), max_size=12), st.sampled_from([48, 1 << 20]))
 def test_raw_rows_are_kept_or_quarantined(alpaca: Any, tmp_path: Path, rows: list[Any], size: int) -> None:
     source = dataclasses.replace(alpaca, path=raw_file(tmp_path / "some", [ROWS[0], *rows]))

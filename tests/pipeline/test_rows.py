@@ -26,7 +26,7 @@ turns = st.fixed_dictionaries(
     },
 )
 conversations = st.lists(st.lists(turns, min_size=1, max_size=4), min_size=1, max_size=5)
-quick = settings(max_examples=100, deadline=None)
+quick = settings(max_examples=100)
 
 
 def flat(some: list[list[dict[str, Any]]]) -> tuple[pl.DataFrame, np.ndarray]:

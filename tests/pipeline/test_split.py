@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.split import Split, choose_validation, reuse_validation, validation_targets
@@ -35,7 +35,6 @@ many = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), min_size=
 
 
 @given(many, st.integers(0, 5), st.floats(0, 0.5), st.integers(0, 60))
-@settings(deadline=None)
 def test_copies_of_one_prompt_stay_on_one_side(frame: pl.DataFrame, seed: int, ratio: float, least: int) -> None:
     chosen = choose_validation(frame, Split("s", ratio, 10, least), seed)
     sides = frame.with_columns(chosen.alias("side")).group_by("prompt_key").agg(pl.col("side").n_unique())

@@ -205,7 +205,7 @@ def schedule(**more: Any) -> Schedule:
     devices=st.integers(1, 2),
     most=st.none() | st.integers(1, 200),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_steps_see_every_sequence_and_end_at_the_limit(
     targets: list[int], epochs: float, batch: int, accumulate: int, devices: int, most: int | None
 ) -> None:

@@ -15,7 +15,7 @@ from pipeline.dedup.grams import joined, n_grams, share_enough
 from pipeline.dedup.minhash import rows_a_band
 from pipeline.dedup.near import Near, near_clusters
 
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=80)
 LINE = "the boat leaves while rain falls on every quiet street and lamps burn in old windows of our small town"
 WORDS = LINE.split()
 HAN = "小船离开码头的时候雨落在每条安静街道上旧窗里灯还亮着我们镇子很小没有人说话"

@@ -61,7 +61,7 @@ def faults(train: pl.DataFrame, manifest: dict[str, Any]) -> set[str]:
 
 
 @given(mixes(), pools)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_every_mix_is_found_sound(lay: Any, mix: Mix, sizes: dict[str, list[int]]) -> None:
     try:
         train, manifest = written(lay, mix, sizes)

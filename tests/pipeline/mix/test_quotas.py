@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.mix.quotas import largest_remainder, renormalized, total_within
@@ -12,7 +12,6 @@ weights = st.dictionaries(names, st.floats(0, 1e6, allow_nan=False).map(lambda x
 
 
 @given(st.integers(0, 10**7), weights)
-@settings(deadline=None)
 def test_quotas_sum_to_the_total_and_are_less_than_one_from_their_share(total: int, shares: dict[str, float]) -> None:
     quotas = largest_remainder(total, shares)
     whole = math.fsum(shares.values())
@@ -35,7 +34,6 @@ def test_equal_remainders_go_by_name() -> None:
 
 
 @given(st.dictionaries(names, st.tuples(st.integers(1, 500), st.floats(0.001, 100)), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_the_scarcest_source_is_used_up_and_none_is_overdrawn(sources: dict[str, tuple[int, float]]) -> None:
     limits = {name: limit for name, (limit, _) in sources.items()}
     shares = {name: weight for name, (_, weight) in sources.items()}
@@ -46,7 +44,6 @@ def test_the_scarcest_source_is_used_up_and_none_is_overdrawn(sources: dict[str,
 
 
 @given(st.integers(1, 2000), st.dictionaries(names, st.tuples(st.integers(1, 500), st.floats(0.001, 100)), min_size=1))
-@settings(deadline=None)
 def test_renormalizing_fills_the_total_as_far_as_the_limits_allow(
     total: int, sources: dict[str, tuple[int, float]]
 ) -> None:

@@ -33,7 +33,7 @@ def scheduled(schedule: list[Stretch], **more: Any) -> Mix:
 
 
 @given(schedules(), pools, st.integers(1, 400))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_each_stage_has_its_own_exact_quotas(
     lay: Any, schedule: list[Stretch], sources: dict[str, list[int]], total: int
 ) -> None:
@@ -55,7 +55,7 @@ def test_each_stage_has_its_own_exact_quotas(
 
 
 @given(schedules(), pools, st.integers(1, 400), st.booleans())
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_no_row_repeats_before_its_source_is_used_up(
     lay: Any, schedule: list[Stretch], sources: dict[str, list[int]], total: int, by_tokens: bool
 ) -> None:
@@ -70,7 +70,7 @@ def test_no_row_repeats_before_its_source_is_used_up(
 
 
 @given(schedules(), pools, st.integers(1, 400))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_stages_in_tokens_are_within_a_row_and_their_sum_within_half_of_one(
     lay: Any, schedule: list[Stretch], sources: dict[str, list[int]], total: int
 ) -> None:
@@ -130,7 +130,7 @@ def test_a_stage_whose_sources_have_nothing_is_named(lay: Any) -> None:
 
 @pytest.mark.parametrize("on_shortage", ["shrink", "renormalize"])
 @given(schedule=schedules(), sources=pools, total=st.integers(1, 400), limit=st.integers(1, 3))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_limit_of_repeats_holds_over_all_stages(
     lay: Any, on_shortage: str, schedule: list[Stretch], sources: dict[str, list[int]], total: int, limit: int
 ) -> None:

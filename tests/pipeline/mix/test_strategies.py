@@ -46,7 +46,7 @@ sizes_and_weights = st.dictionaries(
 
 
 @given(sizes_and_weights, st.integers(1, 300))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_resample_has_exact_quotas_and_even_use(sources: dict[str, tuple[int, float]], total: int) -> None:
     sizes = {name: size for name, (size, _) in sources.items()}
     plan = plan_mix(mix({name: weight for name, (_, weight) in sources.items()}, total_rows=total), sizes)
@@ -62,7 +62,7 @@ def test_resample_has_exact_quotas_and_even_use(sources: dict[str, tuple[int, fl
 
 
 @given(sizes_and_weights, st.integers(1, 300))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_prefix_holds_the_mix(sources: dict[str, tuple[int, float]], total: int) -> None:
     sizes = {name: size for name, (size, _) in sources.items()}
     weights = {name: weight for name, (_, weight) in sources.items()}

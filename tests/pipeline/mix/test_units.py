@@ -39,7 +39,7 @@ def within_half_a_row(got: int, quota: int, rows: pl.DataFrame, pool: list[int])
 
 
 @given(pools_and_weights, st.integers(1, 2000), st.booleans())
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_a_source_gives_its_quota_up_to_half_a_row(
     lay: Any, sources: dict[str, tuple[list[int], float]], total: int, replacement: bool
 ) -> None:
@@ -55,7 +55,7 @@ def test_a_source_gives_its_quota_up_to_half_a_row(
 
 
 @given(pools_and_weights, st.integers(1, 2000))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_rows_of_a_source_are_used_evenly_those_without_tokens_too(
     lay: Any, sources: dict[str, tuple[list[int], float]], total: int
 ) -> None:
@@ -69,7 +69,7 @@ def test_rows_of_a_source_are_used_evenly_those_without_tokens_too(
 
 
 @given(pools_and_weights, st.integers(1, 1000), st.integers(1, 1000))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_larger_quota_contains_the_smaller(
     lay: Any, sources: dict[str, tuple[list[int], float]], one: int, other: int
 ) -> None:
@@ -84,7 +84,7 @@ def test_the_larger_quota_contains_the_smaller(
 
 
 @given(pools_and_weights, st.integers(1, 2000))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_prefix_holds_the_mix_in_tokens_up_to_the_largest_row(
     lay: Any, sources: dict[str, tuple[list[int], float]], total: int
 ) -> None:

@@ -51,7 +51,7 @@ def trained(blocks: Blocks, own: list[float | None], loss: Loss) -> set[int]:
 
 @pytest.mark.parametrize("each", [1, 4])
 @given(st.data(), losses)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_just_the_parts_asked_for_are_trained_on(each: int, data: st.DataObject, loss: Loss) -> None:
     blocks, own = data.draw(conversations(each))
     ranges = loss.chosen(blocks, own)
@@ -61,7 +61,7 @@ def test_just_the_parts_asked_for_are_trained_on(each: int, data: st.DataObject,
 
 @pytest.mark.parametrize("each", [1, 4])
 @given(st.data(), losses)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_ranges_go_up_are_not_empty_and_do_not_touch(each: int, data: st.DataObject, loss: Loss) -> None:
     ranges = loss.chosen(*data.draw(conversations(each)))
     assert ranges is not None

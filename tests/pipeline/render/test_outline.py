@@ -148,7 +148,7 @@ def batches(draw: st.DrawFn) -> list[Row]:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(rows=batches(), loss=st.sampled_from(LOSSES))
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 def test_outlines_give_what_the_projects_templates_give(name: str, rows: list[Row], loss: Loss) -> None:
     rendering, filled, plain = both_ways(project(name), rows, loss)
     assert rendering.differing is None
@@ -175,7 +175,7 @@ def test_plain_conversations_are_rendered_by_outlines(name: str, loss: Loss) -> 
 
 
 @given(st.lists(texts, min_size=8, max_size=8))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_rows_of_a_rare_form_are_rendered_too(some: list[str]) -> None:
     rows = [talk(*some[:2]), talk(*some[:4]), talk(*some[:6]), talk(some[0]), *(talk(*some[6:]) for _ in range(5))]
     _, filled, plain = both_ways(project("chatml"), rows, Loss())
@@ -312,7 +312,7 @@ def test_a_look_into_a_text_is_noticed(what: str) -> None:
     st.sampled_from([text for text in LOOKS.values() if "strftime" not in text]),
     st.lists(st.one_of(texts, st.sampled_from(ODD)), min_size=6, max_size=12),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_looks_into_any_texts_are_noticed(look: str, some: list[str]) -> None:
     rows = [talk(text, "Said.") for text in ["a plain one, the longest of all texts here", *some, "a plain one"]]
     rendering, filled, slow = both_ways(looking(look), rows, Loss())

@@ -293,7 +293,7 @@ def rows(orders: st.SearchStrategy[list[str]], may_call: bool = True) -> st.Sear
 
 
 any_row = rows(in_order) | rows(in_order, may_call=False)
-some = settings(max_examples=60, deadline=None)
+some = settings(max_examples=60)
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.dictionaries(st.sampled_from(["q", "a", "", "^q$", "*", "_", "part x", "题"]), values), max_size=5))
 def test_no_row_of_any_shape_ends_in_a_traceback(adapt: Any, rows: list[dict[str, Any]]) -> None:
     found = adapt("columns", rows, {"user": "q", "assistant": "a"})

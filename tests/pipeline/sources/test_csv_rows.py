@@ -14,7 +14,7 @@ from pipeline.sources import csv_rows
 BOM = b"\xef\xbb\xbf"
 cells = st.text(st.sampled_from('ab,;\t"\n\r 题é\x00'), max_size=6)
 tables = st.lists(st.lists(cells, min_size=3, max_size=3), min_size=1, max_size=8)
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 
 def written(rows: list[list[str]], delimiter: str = ",", end: str = "\n", header: str = "a b c") -> str:

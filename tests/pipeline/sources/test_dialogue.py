@@ -16,7 +16,7 @@ def lines(found: Any) -> Any:
     return found if isinstance(found, str) else [turn["content"] for turn in found["turns"]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=5))
 def test_speakers_alternate_and_only_a_last_user_line_is_cut(adapt: Any, counts: list[int]) -> None:
     rows = [{"dialogue": talk(count)} for count in counts]

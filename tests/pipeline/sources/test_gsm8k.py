@@ -55,7 +55,7 @@ def test_rows_without_a_final_answer_are_kept_and_counted(adapt: Any) -> None:
     assert counts == {"no_final_answer": 1}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text("<>=#1,\n x", max_size=20))
 def test_what_is_no_mark_stays(adapt: Any, text: str) -> None:
     found = one(adapt, f"a {text} z")

@@ -22,7 +22,7 @@ deep = st.recursive(
     max_leaves=6,
 )
 rows = st.lists(flat | st.dictionaries(names, deep, max_size=3), min_size=1, max_size=8)
-quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 def plain(found: list[Any]) -> list[dict[str, Any]]:

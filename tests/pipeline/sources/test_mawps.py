@@ -30,7 +30,7 @@ def test_placeholders_of_every_spelling_are_filled(adapt: Any, names: tuple[str,
     assert found["meta"] == '{"equation":"2+3"}'
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 25), st.sampled_from(["N_{}", "N_{:02}", "number{}"]), st.randoms())
 def test_two_digit_placeholders_are_not_taken_for_one_digit_ones(
     adapt: Any, count: int, form: str, shuffled: random.Random

@@ -200,7 +200,7 @@ whole = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(whole, min_size=1, max_size=4), st.sampled_from(["refuse", "cut"]))
 def test_no_row_of_any_shape_ends_in_a_traceback(adapt: Any, rows: list[Any], last_user: str) -> None:
     found = adapt("sharegpt", rows, options={"last_user": last_user})
@@ -224,7 +224,7 @@ def test_meta_does_not_depend_on_the_other_rows_of_a_block(adapt: Any) -> None:
     ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.text("ab ", min_size=1, max_size=3), min_size=2, max_size=6), min_size=1, max_size=4))
 def test_it_is_what_messages_would_be(adapt: Any, talks: list[list[str]]) -> None:
     share = [row(*({"from": ("human", "gpt")[k % 2], "value": text} for k, text in enumerate(talk))) for talk in talks]

@@ -78,7 +78,7 @@ def test_what_the_user_says_stays(adapt: Any) -> None:
     assert found["turns"][0]["content"] == "<think>a</think>b"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.sampled_from(["<think>", "</think>", "a", " ", "\n", "b c"]), max_size=7).map("".join))
 def test_it_equals_a_plain_reference(adapt: Any, text: str) -> None:
     match = re.match(r"\s*<think>(.*?)</think>(.*)", text, re.DOTALL)

@@ -90,7 +90,7 @@ def alternating(tree: dict[str, Any], role: str = "prompter") -> dict[str, Any]:
     return {**tree, "role": role, "replies": [alternating(reply, other) for reply in tree.get("replies", [])]}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trees)
 def test_every_step_of_the_path_is_a_best_reply(adapt: Any, tree: dict[str, Any]) -> None:
     said, here = path(adapt, alternating(tree)), tree

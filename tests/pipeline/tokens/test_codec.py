@@ -28,7 +28,7 @@ def test_byte_level_tokenizers_are_read_by_gigatoken(name: str, codec: Find) -> 
 
 @pytest.mark.parametrize("name", BYTE_LEVEL)
 @given(st.lists(texts, min_size=1, max_size=5))
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 def test_ids_known_to_the_vocabulary_are_the_references(name: str, codec: Find, some: list[str]) -> None:
     own = codec(name)
     if own.fast is None:

@@ -50,7 +50,7 @@ def one_by_one(trained: Row, cutting: Cutting) -> tuple[list[tuple[int, int, int
 
 
 @given(tables, cuttings)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_each_row_is_cut_as_said(chunks: list[list[list[Row]]], cutting: Cutting) -> None:
     pieces = cut([table(own) for own in chunks], cutting)
     rows = [trained for own in chunks for batch in own for trained in batch]
@@ -66,7 +66,7 @@ def test_each_row_is_cut_as_said(chunks: list[list[list[Row]]], cutting: Cutting
 
 
 @given(tables, cuttings)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_nothing_is_lost_silently(chunks: list[list[list[Row]]], cutting: Cutting) -> None:
     pieces = cut([table(own) for own in chunks], cutting)
     kept = np.diff(pieces.bounds) > 0
@@ -82,7 +82,7 @@ def test_nothing_is_lost_silently(chunks: list[list[list[Row]]], cutting: Cuttin
 
 
 @given(tables, cuttings, st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_row_weighs_what_is_left_of_it(chunks: list[list[list[Row]]], cutting: Cutting, data: Any) -> None:
     encoded = EncodedRows([table(own) for own in chunks], cutting)
     rows = [trained for own in chunks for batch in own for trained in batch]
@@ -95,7 +95,7 @@ def test_a_row_weighs_what_is_left_of_it(chunks: list[list[list[Row]]], cutting:
 
 
 @given(st.lists(row, min_size=1, max_size=8), cuttings, st.integers(0, 7))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_batches_make_no_difference(rows: list[Row], cutting: Cutting, border: int) -> None:
     whole, parts = cut([table([rows])], cutting), cut([table([rows[:border], rows[border:]])], cutting)
     sliced = cut([table([rows]).slice(0, border), table([rows]).slice(border)], cutting)

@@ -151,7 +151,7 @@ def assert_right(name: str, rows: list[Row], template: str, codec: Find, rendere
 @given(
     st.lists(st.tuples(texts, texts), min_size=1, max_size=12), st.sampled_from([Loss(), Loss("text"), Loss("last")])
 )
-@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 def test_ids_are_the_references_and_targets_the_tokens_that_hold_them(
     name: str, codec: Find, rendered: Any, said: list[tuple[str, str]], loss: Loss
 ) -> None:
@@ -160,7 +160,7 @@ def test_ids_are_the_references_and_targets_the_tokens_that_hold_them(
 
 @pytest.mark.parametrize("name", SENTENCES)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), st.sampled_from([Loss(), Loss("text")]))
-@settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 def test_tokenizers_with_byte_fallback_give_the_references_ids_too(
     name: str, codec: Find, rendered: Any, said: list[tuple[str, str]], loss: Loss
 ) -> None:

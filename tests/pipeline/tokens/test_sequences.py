@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.lists(rows_of_a_pool, min_size=1, max_size=3), cuttings, st.data())
-@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 def test_each_stretch_is_a_piece_of_its_row_and_each_piece_is_there_once(
     folder: Path, pools: list[list[Row]], cutting: Cutting, data: Any
 ) -> None:
@@ -111,7 +111,7 @@ def test_each_stretch_is_a_piece_of_its_row_and_each_piece_is_there_once(
 
 
 @given(st.lists(rows_of_a_pool, min_size=1, max_size=3), cuttings, st.data())
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 def test_what_is_kept_and_what_is_lost_add_up_for_each_source(
     folder: Path, pools: list[list[Row]], cutting: Cutting, data: Any
 ) -> None:

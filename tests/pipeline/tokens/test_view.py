@@ -39,13 +39,12 @@ def spelt(codec: Codec, text: str, end: int | None = None) -> list[str]:
 
 
 @given(text=TEXTS.filter(lambda text: "<0x" not in text))
-@settings(deadline=None)
 def test_the_tokens_of_a_text_are_the_text(tiny: Codec, text: str) -> None:
     assert without_bytes("".join(spelt(tiny, text))) == text
 
 
 @given(text=TEXTS.filter(lambda text: "<0x" not in text))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_tokens_of_a_text_are_the_text_as_qwen_normalizes_it(qwen: Codec, text: str) -> None:
     assert without_bytes("".join(spelt(qwen, text))) == unicodedata.normalize("NFC", text)
 
@@ -57,7 +56,6 @@ def test_a_shared_character_stands_with_the_last_of_its_tokens(tiny: Codec) -> N
 
 
 @given(text=TEXTS.filter(lambda text: "<0x" not in text), end=st.integers(0, 60))
-@settings(deadline=None)
 def test_half_a_character_is_never_printed(tiny: Codec, text: str, end: int) -> None:
     assert text.startswith(without_bytes("".join(spelt(tiny, text, end))))
 

@@ -26,27 +26,27 @@ def is_mere_text(value: str) -> bool:
     return not re.fullmatch(r"[+-]?(inf|nan|[\d_]*\.?[\d_]*(e[+-]?[\d_]+)?)", body, re.IGNORECASE) or not body
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(TEXT)
 def test_any_text_arrives_character_for_character(value: str) -> None:
     if is_mere_text(value):
         assert arrives(value) == value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXT)
 def test_in_a_sweep_text_without_commas_arrives_too(value: str) -> None:
     if is_mere_text(value) and "," not in value:
         assert arrives(value, sweep=True) == value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXT)
 def test_a_quoted_literal_reads_as_its_text(text: str) -> None:
     assert parse(quote(text)).value() == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXT)
 def test_what_a_sweep_writes_out_can_be_typed_again(text: str) -> None:
     assert arrives(typed_form(f"key={quote(text)}").partition("=")[2]) == text

@@ -1,0 +1,1 @@
+"""Evaluation sets held against the rows: what they have in common leaves before the split."""
