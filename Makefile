@@ -49,7 +49,7 @@ bench-tokens: setup-train  ## compare tokenizing and packing with TRL's own (3 r
 bench-train: setup-train  ## compare training with a plain TRL script (5 to 9 minutes)
 	$(BIN)/python tests/benchmarks/bench_train.py
 
-bench-generate: setup-train  ## compare replies in batches with one prompt at a time (3 to 6 minutes)
+bench-generate: setup-train  ## compare replies in batches with one prompt at a time (15 minutes)
 	$(BIN)/python tests/benchmarks/bench_generate.py
 
 clean:  ## remove pools, bundles and caches (not the virtual environment)

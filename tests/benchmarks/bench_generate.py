@@ -1,11 +1,11 @@
 """Time replies in batches beside one prompt at a time, with the same model, prompts and cores.
 
-    make bench-generate              (or: python tests/benchmarks/bench_generate.py --prompts 64)
+    make bench-generate              (or: python tests/benchmarks/bench_generate.py --runs 1)
 
 SmolLM2-135M and the validation rows of `mix=math_heavy` from the sample data, greedy, at most 64 tokens each: `replies`
 as the evaluation calls it, and transformers' `generate` on one prompt after another; then the same with a LoRA adapter
 beside the model (with weights drawn by chance). Prints generated tokens a second, the ratio, and which replies differ.
-Needs the extra `train` and the model; 3 to 6 minutes.
+Needs the extra `train` and the model; 5 minutes a run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from bench_train import run
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKENS, AT_ONCE, RUNS = 64, 32, 3
+TOKENS, AT_ONCE = 64, 32
 MODEL, TEMPLATE = "smollm2_135m", "smollm2"
 
 
@@ -90,8 +90,8 @@ def measured(way: Callable[..., Mapping[int, list[str]]], *what: Any) -> tuple[M
     return found, sum(int(tokens) for _, tokens in found.values()) / (time.perf_counter() - began)
 
 
-def compare(name: str, model: Any, tokenizer: Any, texts: Sequence[str]) -> None:
-    pairs = [[measured(way, model, tokenizer, texts) for way in (together, alone)] for _ in range(RUNS)]
+def compare(name: str, model: Any, tokenizer: Any, texts: Sequence[str], runs: int) -> None:
+    pairs = [[measured(way, model, tokenizer, texts) for way in (together, alone)] for _ in range(runs)]
     (ours, _), (theirs, _) = pairs[0]
     batches, single = (statistics.median(run[side][1] for run in pairs) for side in (0, 1))
     unlike = [at for at in theirs if ours[at] != theirs[at]]
@@ -103,15 +103,17 @@ def compare(name: str, model: Any, tokenizer: Any, texts: Sequence[str]) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--runs", type=int, default=3)
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        texts = prompts(Path(folder), parser.parse_args().prompts)
+        texts = prompts(Path(folder), asked.prompts)
         model, tokenizer = load()
-    print(f"{len(texts)} prompts, at most {TOKENS} tokens each, medians of {RUNS} runs, tokens/s\n")
+    print(f"{len(texts)} prompts, at most {TOKENS} tokens each, median of {asked.runs} runs, tokens/s\n")
     print(f"{'model':<8} {f'{AT_ONCE} at once':>8} {'one at a time':>14}   ratio")
     with model.disable_adapter():
-        compare("base", model, tokenizer, texts)
-    compare("adapter", model, tokenizer, texts)
+        compare("base", model, tokenizer, texts, asked.runs)
+    compare("adapter", model, tokenizer, texts, asked.runs)
 
 
 if __name__ == "__main__":
