@@ -26,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "my").mkdir()
     rows = [{"instruction": f"Count to {k}.", "input": "", "output": f"One to {k}."} for k in range(30)]
     (place / "my/rows.json").write_text(json.dumps(rows))
+    (place / "my/test.jsonl").write_text(json.dumps({"question": "How many are 2 pens and 3 pens?", "answer": "5"}))
     (place / "my/table.csv").write_text("q,a\n" + "".join(f"question {k},answer {k}\n" for k in range(30)))
     talks = [[{"role": "user", "content": f"Hi {k}"}, {"role": "assistant", "content": f"Ho {k}"}] for k in range(30)]
     (place / "my/chats.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_works(folder: Path) -> None:
     assert len(COMMANDS) >= 14
     for command in COMMANDS:
-        arguments = shlex.split(command)[1:]
+        arguments = shlex.split(command, comments=True)[1:]
         if MODEL in command:  # no hub here: the same tokenizer from a folder, where it is at hand
             if not TOKENIZER.is_dir():
                 continue
