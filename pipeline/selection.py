@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from pipeline.configuration import Build
 from pipeline.dedup.clusters import largest_clusters
 from pipeline.dedup.conflict import mark_conflicts
 from pipeline.dedup.exact import mark_duplicates, prompts_with_several_answers
-from pipeline.dedup.near import Near, near_clusters
+from pipeline.dedup.found import make_clusters
+from pipeline.dedup.near import Near
 from pipeline.errors import ConfigError
 from pipeline.filters.columns import columns_of
 from pipeline.filters.expression import Filter
@@ -73,7 +75,7 @@ def select_rows(
         copies.append(conflicts)
     clusters = None
     if settings.dedup.near is not None:
-        rows, near, clusters = without_near_copies(rows, pools, settings.dedup.near, reused)
+        rows, near, clusters = without_near_copies(rows, pools, settings.dedup.near, reused, settings.paths.pools)
         copies.append(near)
     several = len(prompts_with_several_answers(rows))
     say(report.dedup_line(before, pl.concat(copies), settings.dedup.kinds, several, width))
@@ -120,22 +122,23 @@ def without_conflicts(rows: pl.DataFrame, pools: Sequence[Pool], on_conflict: st
 
 
 def without_near_copies(
-    rows: pl.DataFrame, pools: Sequence[Pool], near: Near, reused: pa.Table | None
+    rows: pl.DataFrame, pools: Sequence[Pool], near: Near, reused: pa.Table | None, place: Path
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     """The rows that stay, those that go, and the largest clusters.
 
     Held rows come first, those of the reused split that no source has any more among them: what is nearly a
-    validation row is not trained on.
+    validation row is not trained on. `place` is the folder of all pools.
     """
     ordered = rows.sort("held", descending=True, maintain_order=True)
     texts = pl.concat(conversation_texts(pool.rows()["messages"]) for pool in pools).gather(ordered["at"])
-    ids = _ids(pools).gather(ordered["at"])
+    ids, keys = _ids(pools).gather(ordered["at"]), ordered["key"]
     if reused is not None:
         absent = ~pl.Series(pl.from_arrow(reused["key"])).is_in(rows["key"].implode())
         texts = pl.concat([conversation_texts(reused["messages"]).filter(absent), texts])
         ids = pl.concat([pl.Series("id", pl.from_arrow(reused["id"])).filter(absent), ids])
+        keys = pl.concat([pl.Series("key", pl.from_arrow(reused["key"])).filter(absent), keys])
     others = len(ids) - len(ordered)
-    first = near_clusters(texts, near)
+    first = make_clusters(texts, keys, near, pools[0], place)
     gone = first != np.arange(len(first))
     gone[:others] = False
     gone[others:] &= ~ordered["held"].to_numpy()

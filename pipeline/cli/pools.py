@@ -143,7 +143,7 @@ def _cells(entry: _Entry) -> list[str]:
 def _prune_beside(pool: Path) -> int:
     """Remove what is kept beside a pool's rows; returns its bytes."""
     freed = 0
-    for kept in sorted(path for name in ("texts", "ids", "overlaps") for path in (pool / name).glob("*")):
+    for kept in sorted(path for name in ("texts", "ids", "overlaps", "near") for path in (pool / name).glob("*")):
         size = _size(kept)
         shutil.rmtree(kept)
         print(f"removed  {pool.parent.name}/{kept.parent.name}/{kept.name}  {size:,} bytes")

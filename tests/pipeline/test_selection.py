@@ -138,6 +138,20 @@ def test_of_near_copies_the_preferred_stays(capsys: pytest.CaptureFixture[str]) 
     assert "near.json" in manifest(bundle)["files"]
 
 
+def test_near_copies_are_looked_for_once_for_the_same_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    def kept() -> dict[Path, int]:
+        return {path: path.stat().st_ino for path in Path("data_pools/pools").glob("*/*/near/*/*.arrow")}
+
+    build(capsys, *AB, "dedup=near")
+    first = kept()
+    assert len(first) == 1
+    build(capsys, *AB, "dedup=near", "mix.weights.a=3", "dedup.on_conflict=keep")
+    assert kept() == first
+    build(capsys, *AB, "dedup=near", "dedup.near.threshold=0.9")
+    build(capsys, *AB, "dedup=near", "filter=len_answer > 1")
+    assert len(kept()) == 3
+
+
 def test_rows_that_differ_in_their_tool_calls_alone_are_no_near_copies(capsys: pytest.CaptureFixture[str]) -> None:
     calls = [
         [{"type": "function", "function": {"name": "f", "arguments": {"city": word}}}] for word in ("Rome", "Oslo")
