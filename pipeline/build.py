@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline import report
+from pipeline.bad_rows import require_good_rows
 from pipeline.bundle import Outcome
 from pipeline.configuration import Build
 from pipeline.decontaminate.found import make_overlaps
@@ -102,13 +103,20 @@ def decide(
 
 
 def make_pools(settings: Build, say: report.Say) -> list[Pool]:
-    """A pool for each source, in the order in which they keep a row that several have."""
+    """A pool for each source, in the order in which they keep a row that several have.
+
+    Raises: SourceError if too many rows of a source were refused, by this build or by the one that made its pool.
+    """
     pools: list[Pool] = []
     width = _width(settings)
     for name in preference(list(settings.sources), settings.dedup.prefer):
         with report.progress(f"normalize  {name}") as advance:
-            pools.append(make_pool(settings.sources[name], settings.paths.pools, settings.max_chars, advance))
-        say(report.pool_line(pools[-1], width))
+            pool = make_pool(
+                settings.sources[name], settings.paths.pools, settings.max_chars, advance, settings.max_record_bytes
+            )
+        say(report.pool_line(pool, width))
+        require_good_rows(pool, settings.bad_rows)
+        pools.append(pool)
     return pools
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.bad_rows import BadRows, read_bad_rows
 from pipeline.decontaminate.settings import Decontaminate, read_decontaminate
 from pipeline.dedup.settings import Dedup, read_dedup
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
@@ -36,6 +37,8 @@ class Build:
     filter: Filter | None
     decontaminate: Decontaminate
     max_chars: int
+    max_record_bytes: int
+    bad_rows: BadRows
     seed: int
     paths: Paths
     out: Path | None
@@ -53,6 +56,8 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
     top = Settings(config, "", errors)
     top.known(_KEYS)
     sources = read_sources(config, root, errors)
+    rows = Settings(config.get("normalize"), "normalize", errors)
+    rows.known({"max_chars", "max_record_bytes", "on_bad_rows", "max_bad_share"})
     build = Build(
         sources=sources,
         mix=read_mix(Settings(config.get("mix"), "mix", errors), list(sources)),
@@ -60,9 +65,9 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
         dedup=read_dedup(Settings(config.get("dedup"), "dedup", errors), list(sources)),
         filter=_filter(top),
         decontaminate=read_decontaminate(config, root, sources, errors),
-        max_chars=Settings(config.get("normalize"), "normalize", errors).required(
-            "max_chars", is_whole(1), "a whole number above 0", "1000000", 1
-        ),
+        max_chars=rows.required("max_chars", is_whole(1), "a whole number above 0", "1000000", 1),
+        max_record_bytes=rows.required("max_record_bytes", is_whole(1000), "a whole number from 1000", "16777216", 1),
+        bad_rows=read_bad_rows(config, errors),
         seed=top.required("seed", is_whole(0), "a whole number from 0", "42", 0),
         paths=read_paths(config, errors),
         out=_path(top.value("out", is_text, "a folder", "DIR")),

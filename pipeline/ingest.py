@@ -24,7 +24,7 @@ from pipeline.normalize import normalize
 from pipeline.pool import FORMAT, LINES, Pool, whole_pool
 from pipeline.rows import pool_rows
 from pipeline.schema import POOL, REFUSED_COLUMNS
-from pipeline.sources.block import Block
+from pipeline.sources.block import MAX_RECORD_BYTES, Block
 from pipeline.sources.drafts import Drafts
 from pipeline.sources.files import RawFile, find_files
 from pipeline.sources.read import read_files, read_literal
@@ -34,28 +34,33 @@ from pipeline.store import lock, new_folder, read_manifest, write_pointer
 from pipeline.workers import in_order
 
 # Raise it when the same raw bytes and settings would give other rows than before.
-POOL_VERSION = 1
+POOL_VERSION = 2
 _LINE = pa.schema([("line", pa.large_string())])
 # Where the bytes came from changes no row; a bundle's manifest says it, a pool may serve many places.
 _ORIGIN = ("path", "hub", "revision", "files", "licence", "card")
 
 
-def make_pool(source: Source, pools: Path, max_chars: int, progress: Callable[[int], None] = lambda _: None) -> Pool:
+def make_pool(
+    source: Source,
+    pools: Path,
+    max_chars: int,
+    progress: Callable[[int], None] = lambda _: None,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+) -> Pool:
     """The pool of a source: found if it is there and whole, made otherwise.
 
     Raises: SourceError if the raw data cannot be read at all, or if a column is missing from all of it.
     """
     files, commit = raw_files(source)
-    inputs = [
-        {"path": file.name, "bytes": size, "xxh3_128": digest} for file in files for size, digest in [file.digest()]
-    ]
-    address = fingerprint(source, inputs, max_chars)
+    inputs = _inputs(source, files)
+    limits = Limits(max_chars, max_record_bytes)
+    address = fingerprint(source, inputs, limits)
     folder = pools / source.name / address
     with lock(pools, folder):
         found = whole_pool(folder)
         if found is None:
             with new_folder(folder, keep_cached=True) as target:
-                _write(target, source, files, inputs, address, max_chars, progress)
+                _write(target, source, files, inputs, address, limits, progress)
             manifest = read_manifest(folder, FORMAT)
             if manifest is None:
                 raise StoreError(str(folder), "is gone although it was just written", "check the disk, build again")
@@ -74,15 +79,38 @@ def raw_files(source: Source) -> tuple[list[RawFile], str | None]:
     return (find_files(source.name, source.path, source.format) if source.path is not None else []), None
 
 
-def fingerprint(source: Source, inputs: Sequence[dict[str, Any]], max_chars: int) -> str:
+def _inputs(source: Source, files: Sequence[RawFile]) -> list[dict[str, Any]]:
+    """What a manifest says of the raw files. Raises: SourceError if one cannot be read."""
+    inputs: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            size, digest = file.digest()
+        except OSError as error:
+            raise SourceError(
+                f"source {source.name}, {file.name}", f"cannot be read ({error})", "mend or replace the file"
+            ) from error
+        inputs.append({"path": file.name, "bytes": size, "xxh3_128": digest})
+    return inputs
+
+
+def fingerprint(source: Source, inputs: Sequence[dict[str, Any]], limits: Limits) -> str:
     """16 hex digits over everything that the pool's content depends on."""
-    what = [POOL_VERSION, _settings(source), [(file["path"], file["xxh3_128"]) for file in inputs], max_chars]
+    raw = [(file["path"], file["xxh3_128"]) for file in inputs]
+    what = [POOL_VERSION, _settings(source), raw, dataclasses.astuple(limits)]
     return xxhash.xxh3_64_hexdigest(json.dumps(what, sort_keys=True, ensure_ascii=False).encode())
 
 
 def _settings(source: Source) -> dict[str, Any]:
     """The settings of a source that the rows depend on."""
     return {name: value for name, value in dataclasses.asdict(source).items() if name not in _ORIGIN}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The longest row (characters of its turns) and the longest raw record (bytes)."""
+
+    max_chars: int
+    max_record_bytes: int
 
 
 @dataclass(frozen=True)
@@ -118,23 +146,29 @@ def _write(
     files: Sequence[RawFile],
     inputs: Sequence[dict[str, Any]],
     address: str,
-    max_chars: int,
+    limits: Limits,
     progress: Callable[[int], None],
 ) -> None:
     blocks = (
-        read_literal(source.literal) if source.literal is not None else read_files(source.name, files, source.delimiter)
+        read_literal(source.literal, limits.max_record_bytes)
+        if source.literal is not None
+        else read_files(source.name, files, source.delimiter, source.encoding, limits.max_record_bytes)
     )
-    raw_rows, unreadable, kept, counts = 0, 0, 0, Counter[str]()
-    refused = [pl.DataFrame(schema=REFUSED_COLUMNS)]
+    raw_rows, unreadable, kept, counts, reasons = 0, 0, 0, Counter[str](), Counter[str]()
     columns: dict[str, None] = {}
+    missing = ""
     with (
         target.dataset("", POOL) as rows,
         target.open(LINES) as stream,
+        target.open("quarantine.jsonl") as quarantine,
         pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), _LINE) as lines,
     ):
-        for made in in_order(lambda item: _make(source, item[0], item[1], max_chars), blocks):
+        for made in in_order(lambda item: _make(source, item[0], item[1], limits.max_chars), blocks):
             columns |= dict.fromkeys(made.columns)
-            refused.append(made.refused)
+            if len(made.refused):
+                quarantine.write(made.refused.write_ndjson().encode())
+                reasons.update(made.refused["reason"].to_list())
+                missing = missing or _detail(made.refused, "missing_column")
             counts.update(made.counts)
             raw_rows += made.raw_rows
             unreadable += made.unreadable
@@ -143,9 +177,7 @@ def _write(
                 lines.write_batch(pa.record_batch([made.lines], schema=_LINE))
                 kept += made.rows.num_rows
             progress(made.raw_rows)
-    quarantine = pl.concat(refused).sort("row")
-    _require_columns(source, list(columns), quarantine, raw_rows - unreadable)
-    target.write_text("quarantine.jsonl", quarantine.write_ndjson())
+    _require_columns(source, list(columns), reasons["missing_column"], missing, raw_rows - unreadable)
     target.write_json(
         "manifest.json",
         {
@@ -156,7 +188,7 @@ def _write(
             "inputs": list(inputs),
             "raw_rows": raw_rows,
             "rows": kept,
-            "quarantined": dict(sorted(Counter(quarantine["reason"].to_list()).items())),
+            "quarantined": dict(sorted(reasons.items())),
             "counts": dict(sorted(counts.items())),
             "files": dict(target.files),
         },
@@ -164,15 +196,25 @@ def _write(
 
 
 def _refused(source: str, file: str, block: Block, drafts: Drafts | None) -> pl.DataFrame:
-    """The block's refused rows, by the reader and by normalizing."""
-    found = [(source, bad.record, file, bad.line, bad.reason, bad.detail, bad.text) for bad in block.refused]
+    """The block's refused rows, by the reader and by normalizing, in their order."""
+    found = [
+        (source, bad.record, file, bad.line, bad.offset, bad.reason, bad.detail, bad.text) for bad in block.refused
+    ]
     if drafts is not None:
         for i, reason, detail in drafts.refused.iter_rows():
             text = _as_json(block, i)[:200]
-            found.append((source, int(block.record[i]), file, int(block.line[i]), reason, detail, text))
-    return pl.DataFrame(found, schema=REFUSED_COLUMNS, orient="row").with_columns(
-        pl.when(pl.col("line") > 0).then("line").alias("line")
+            where = int(block.record[i]), file, int(block.line[i]), int(block.offset[i])
+            found.append((source, *where, reason, detail, text))
+    frame = pl.DataFrame(sorted(found, key=lambda row: row[1]), schema=REFUSED_COLUMNS, orient="row")
+    return frame.with_columns(
+        pl.when(pl.col("line") > 0).then("line").alias("line"),
+        pl.when(pl.col("offset") >= 0).then("offset").alias("offset"),
     )
+
+
+def _detail(refused: pl.DataFrame, reason: str) -> str:
+    """The first detail of a reason, "" if there is none."""
+    return next(iter(refused.filter(pl.col("reason") == reason)["detail"]), "")
 
 
 def _as_json(block: Block, i: int) -> str:
@@ -186,22 +228,22 @@ def _as_json(block: Block, i: int) -> str:
     return f"{{{', '.join(members)}}}"
 
 
-def _require_columns(source: Source, have: Sequence[str], quarantine: pl.DataFrame, readable: int) -> None:
+def _require_columns(source: Source, have: Sequence[str], missing: int, detail: str, readable: int) -> None:
     """Raises: SourceError for a wrong setting, no flaw of the rows: every row that could be read lacks a column, or
-    none has one that the source names otherwise than is usual."""
+    none has one that the source names otherwise than is usual. `missing` rows lack one, the first of them as `detail`
+    says."""
     if readable == 0:
         return
     usual = SHAPES[source.shape].columns
     named = {role: column for role, column in source.columns.items() if column not in have}
-    details = quarantine.filter(pl.col("reason") == "missing_column")["detail"]
-    if len(details) == readable:
-        absent = [role for role, column in named.items() if f"'{column}'" in details[0]]
+    if missing == readable:
+        absent = [role for role, column in named.items() if f"'{column}'" in detail]
     else:
         absent = [role for role, column in named.items() if column != usual[role]]
-    if not absent and len(details) < readable:
+    if not absent and missing < readable:
         return
     role = absent[0] if absent else SHAPES[source.shape].needs[0]
-    what = f"no column '{source.columns[role]}'" if absent else details[0]
+    what = f"no column '{source.columns[role]}'" if absent else detail
     raise SourceError(
         f"source {source.name}",
         f"{what} (have: {', '.join(have)})",

@@ -98,6 +98,7 @@ REFUSED_COLUMNS = pl.Schema(
         "row": pl.Int64,
         "file": pl.String,
         "line": pl.Int64,  # counted from 1; null where the format has no lines
+        "offset": pl.Int64,  # byte of the decompressed file (as UTF-8) from 0; null where the format has none
         "reason": pl.String,
         "detail": pl.String,
         "text": pl.String,

@@ -63,13 +63,13 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
-    """read("x.csv", b"…") → the file's rows and refused records."""
+    """read("x.csv", b"…") → the file's rows and refused records; `more` is what `read_files` may be told."""
     folder = tmp_path_factory.mktemp("raw")
 
-    def call(name: str, data: bytes, delimiter: str | None = None) -> Raw:
+    def call(name: str, data: bytes, delimiter: str | None = None, **more: Any) -> Raw:
         (folder / name).write_bytes(data)
         found = Raw()
-        for _, block in read_files("test", find_files("test", str(folder / name)), delimiter):
+        for _, block in read_files("test", find_files("test", str(folder / name)), delimiter, **more):
             found.refused += block.refused
             for record, line, row in zip(block.record, block.line, block.frame.iter_rows(named=True), strict=True):
                 texts = {

@@ -215,7 +215,7 @@ def raw_record(source: Source, inputs: Sequence[dict[str, Any]], number: int) ->
             return None, f"no raw record: {error.what if isinstance(error, PoolmixError) else error}"
         if there != [(file["path"], file["bytes"], file["xxh3_128"]) for file in inputs]:
             return None, f"no raw record: the files at {source.path} have changed since"
-        blocks = read_files(source.name, files, source.delimiter)
+        blocks = read_files(source.name, files, source.delimiter, source.encoding)
     for file, block in blocks:
         at = np.flatnonzero(block.record == number)
         if len(at):

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.errors import SourceError
+from pipeline.sources.block import BLOCK_BYTES
+from pipeline.sources.encodings import seems_to_be
 from pipeline.sources.files import COMPRESSIONS, FORMATS, RawFile
 
-HEAD_BYTES = 1 << 20
+HEAD_BYTES = BLOCK_BYTES
 _BINARY_FORMATS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow"}
 # First bytes → what such a file is, and what to do with it.
 _FOREIGN = {
@@ -25,11 +27,9 @@ _FOREIGN = {
     b"SQLite format 3": ("an SQLite database", "export the table as CSV or JSON lines"),
 }
 _JSON = re.compile(r"\s*(\{|\[\s*(\{|\]|$))")
-_CONTROL = re.compile("[\0-\x08\x0e-\x1f\ufffd]")
 _DELIMITERS = ",;\t|"
 _ROWS = 200  # looked at to find a delimiter
 _STEADY = 0.9  # share of rows that have as many cells as the first one
-_HAN = r"\u3000-\u303f\u3400-\u9fff\uff00-\uffef"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Content:
 
 
 def look(file: RawFile) -> Content:
-    """What the file's first MiB says; the ending decides only where that says nothing.
+    """What the file's first block says; the ending decides only where that says nothing.
 
     Raises: SourceError if the file is empty, binary, or text without columns.
     """
@@ -55,7 +55,7 @@ def look(file: RawFile) -> Content:
     for start, binary in _BINARY_FORMATS.items():
         if head.startswith(start):
             return Content(binary)
-    encoding = find_encoding(head)
+    encoding = seems_to_be(head)
     text = decoded(head, encoding)
     if "\0" in text:
         raise SourceError(file.name, "the file is binary, of no format known here", f"give one of {' '.join(FORMATS)}")
@@ -102,27 +102,6 @@ def find_delimiter(text: str, whole: bool) -> tuple[str | None, int]:
         if width > 1 and steady >= _STEADY and (steady, width, len(rows)) > best:
             best, found = (steady, width, len(rows)), delimiter
     return found, best[2]
-
-
-def find_encoding(head: bytes) -> str | None:
-    """`utf-16` with its mark, `utf-16-le` or `-be` without, `gb18030`, or None: UTF-8, maybe with a few bad bytes."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if min(even, odd) * 2 < max(even, odd):  # the upper halves of ASCII signs
-        wide = "utf-16-be" if even > odd else "utf-16-le"
-        return None if _CONTROL.search(decoded(head, wide)) else wide
-    text = decoded(head, None)
-    foreign, broken = len(re.findall(r"[^\x00-\x7f]", text)), text.count("\ufffd")
-    if broken * 10 <= foreign:
-        return None
-    try:
-        chinese = codecs.getincrementaldecoder("gb18030")().decode(head)
-    except UnicodeDecodeError:
-        return None
-    foreign = len(re.findall(r"[^\x00-\x7f]", chinese))
-    in_words = sum(map(len, re.findall(f"[{_HAN}]{{2,}}", chinese)))  # a lone one is an accented letter and the next
-    return "gb18030" if in_words * 10 >= foreign * 8 else None
 
 
 def decoded(data: bytes, encoding: str | None) -> str:

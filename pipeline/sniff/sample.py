@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from pipeline.errors import SourceError
-from pipeline.sniff.content import Content, decoded
+from pipeline.sniff.content import Content
 from pipeline.sources.block import Block
-from pipeline.sources.csv_rows import read_csv
 from pipeline.sources.files import RawFile
-from pipeline.sources.json_rows import read_json
 from pipeline.sources.read import read_files
 
 # Of a file in another encoding so much is decoded, in bytes.
@@ -100,32 +97,16 @@ def take_sample(file: RawFile, content: Content, records: int) -> Sample:
 
 def _blocks(file: RawFile, content: Content) -> Iterator[Block]:
     file = dataclasses.replace(file, format=content.format)
-    if content.encoding is None:
-        for _, block in read_files("sniff", [file], content.delimiter):
-            yield block
-        return
-    with file.open() as stream:
-        utf8 = _recoded(stream, content.encoding)
-    if content.format == "csv":
-        yield from read_csv(utf8, file.name, content.delimiter or ",")
-    else:
-        yield from read_json(utf8)
-
-
-def _recoded(stream: BinaryIO, encoding: str) -> BinaryIO:
-    """The beginning of a text as UTF-8, cut at a line's end where it is longer."""
-    data = stream.read(_RECODED_BYTES)
-    text = decoded(data, encoding)
-    if len(data) == _RECODED_BYTES:
-        text = text[: text.rfind("\n") + 1]
-    return io.BytesIO(text.encode())
+    for _, block in read_files("sniff", [file], content.delimiter, content.encoding):
+        yield block
 
 
 def _first(block: Block, records: int) -> Block:
     """The block without the records whose number is `records` or more."""
     count = int(np.searchsorted(block.record, records))
     refused = [bad for bad in block.refused if bad.record < records]
-    return Block(block.frame.head(count), block.record[:count], block.line[:count], block.json_columns, refused)
+    places = (block.record[:count], block.line[:count], block.offset[:count])
+    return Block(block.frame.head(count), *places, block.json_columns, refused)
 
 
 def _columns(blocks: Sequence[Block]) -> dict[str, Column]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
@@ -10,26 +11,31 @@ import pyarrow as pa
 
 from pipeline.errors import SourceError
 from pipeline.keys import json_text
-from pipeline.sources.block import Block
+from pipeline.sources.block import Block, Refused, beginning, too_long
 from pipeline.sources.files import RawFile
 
 _BATCH_ROWS = 1 << 14
+# What a compressed file may expand to where it must be held as a whole.
+_MOST_BYTES = 1 << 30
 
 
-def read_arrow(file: RawFile, where: str) -> Iterator[Block]:
-    """Blocks of a Parquet file, or of an Arrow file or stream. Raises: SourceError if it is neither."""
+def read_arrow(file: RawFile, where: str, max_record_bytes: int) -> Iterator[Block]:
+    """Blocks of a Parquet file, or of an Arrow file or stream. Raises: SourceError if it is neither.
+
+    Every batch is validated before it is used: what others wrote may point anywhere.
+    """
     record = 0
     try:
         for batch in _batches(file):
             batch.validate(full=True)
+            _require_names(batch.schema)
             _require_text(batch.schema, f"{where}, {file.name}")
             columns = {name: _as_text(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
             frame = pl.DataFrame({name: text for name, (text, _) in columns.items()})
             json_columns = frozenset(name for name, (_, is_json) in columns.items() if is_json)
-            numbers = np.arange(record, record + len(frame))
-            yield Block(frame, numbers, np.zeros(len(frame), np.int64), json_columns)
+            yield _bounded(frame, record, json_columns, max_record_bytes)
             record += len(frame)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(
             f"{where}, {file.name}",
             f"not a readable {file.format} file ({error})",
@@ -37,15 +43,30 @@ def read_arrow(file: RawFile, where: str) -> Iterator[Block]:
         ) from error
 
 
+def _bounded(frame: pl.DataFrame, record: int, json_columns: frozenset[str], max_record_bytes: int) -> Block:
+    """The rows as a block, those that are too long refused."""
+    sizes = frame.select(pl.sum_horizontal(pl.all().str.len_bytes())).to_series().fill_null(0).to_numpy()
+    good = sizes <= max_record_bytes
+    numbers, refused = np.arange(record, record + len(frame)), list[Refused]()
+    for k in np.flatnonzero(~good).tolist():
+        text = next((value for value in frame.row(k) if value), "")
+        shown = beginning(text[:200].encode())
+        refused.append(Refused(record + k, 0, -1, "too_long", too_long(max_record_bytes), shown))
+    if refused:
+        frame, numbers = frame.filter(pl.Series(good)), numbers[good]
+    nowhere = np.zeros(len(numbers), np.int64)
+    return Block(frame, numbers, nowhere, nowhere - 1, json_columns, refused)
+
+
 def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
     with file.open() as stream:
         if file.format == "parquet":
             import pyarrow.parquet as pq
 
-            source = pa.BufferReader(stream.read()) if file.compression else str(file.path)
+            source = _held(file, stream) if file.compression else str(file.path)
             yield from pq.ParquetFile(source).iter_batches(_BATCH_ROWS)
             return
-        data = pa.BufferReader(stream.read()) if file.compression else pa.memory_map(str(file.path))
+        data = _held(file, stream) if file.compression else pa.memory_map(str(file.path))
         try:
             batches: Iterable[pa.RecordBatch] = pa.ipc.open_stream(data)
         except pa.ArrowInvalid:
@@ -55,6 +76,20 @@ def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
         for batch in batches:
             for start in range(0, batch.num_rows, _BATCH_ROWS):
                 yield batch.slice(start, _BATCH_ROWS)
+
+
+def _held(file: RawFile, stream: BinaryIO) -> pa.BufferReader:
+    data = stream.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise SourceError(file.name, f"expands to more than {_MOST_BYTES >> 30} GiB", "decompress the file")
+    return pa.BufferReader(data)
+
+
+def _require_names(fields: Iterable[pa.Field]) -> None:
+    """Raises: UnicodeDecodeError if a name within the columns is no UTF-8, which Arrow does not look at."""
+    for field in fields:
+        _ = field.name, getattr(field.type, "tz", None)
+        _require_names(field.type.field(k) for k in range(field.type.num_fields))
 
 
 def _require_text(schema: pa.Schema, where: str) -> None:

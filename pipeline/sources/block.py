@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import polars as pl
 
 # A block is what is parsed at once: large enough to be fast, small enough that memory stays bounded.
 BLOCK_BYTES = 4 << 20
-# Longer records are refused as `too_long`: one endless line must not take all memory.
+# What `normalize.max_record_bytes` is in conf/build.yaml, for those who read files without a build.
 MAX_RECORD_BYTES = 16 << 20
 
 
@@ -25,10 +26,12 @@ class BadRecordError(Exception):
 
 @dataclass(frozen=True)
 class Refused:
-    """A record kept out: its number in the file from 0, its line from 1 (0: none), why, and its beginning."""
+    """A record kept out: its number in the file from 0, its line from 1 (0: none), the byte of the decompressed
+    file (or of its UTF-8, where it has another encoding) at which it begins (-1: none), why, and its beginning."""
 
     record: int
     line: int
+    offset: int
     reason: str
     detail: str
     text: str
@@ -40,14 +43,28 @@ class Block:
 
     A column holds plain text, or, where it is named in `json_columns`, the JSON text of each value exactly
     as it stood (so `1.50` and integers of any length survive). Null: the record has no such value.
-    `record` and `line` number the rows of `frame` within the file (from 0; from 1, 0 where there are none).
+    `record`, `line` and `offset` say where the rows of `frame` are, as in `Refused`.
     """
 
     frame: pl.DataFrame
     record: np.ndarray
     line: np.ndarray
+    offset: np.ndarray
     json_columns: frozenset[str] = frozenset()
     refused: Sequence[Refused] = field(default_factory=tuple)
+
+
+def later(block: Block, first: int) -> Block:
+    """The same block with `first` records before it."""
+    if first == 0:
+        return block
+    refused = [dataclasses.replace(bad, record=bad.record + first) for bad in block.refused]
+    return dataclasses.replace(block, record=block.record + first, refused=refused)
+
+
+def too_long(max_record_bytes: int) -> str:
+    """What is said of a record that has more bytes than that."""
+    return f"a record of more than {max_record_bytes:,} bytes"
 
 
 def beginning(data: bytes) -> str:
@@ -55,22 +72,32 @@ def beginning(data: bytes) -> str:
     return data[:800].decode("utf-8", "replace").strip()[:200]
 
 
-def block_of(rows: Sequence[tuple[int, int, dict[str, bytes]]], refused: Sequence[Refused]) -> Block:
-    """A block from records read one by one: (record, line, JSON text of each value)."""
-    names = list(dict.fromkeys(name for _, _, values in rows for name in values))
+def block_of(rows: Sequence[tuple[int, int, int, dict[str, bytes]]], refused: Sequence[Refused]) -> Block:
+    """A block from records read one by one: (record, line, offset, JSON text of each value)."""
+    names = list(dict.fromkeys(name for *_, values in rows for name in values))
     columns: dict[str, pl.Series] = {}
     json_columns: set[str] = set()
     for name in names:
-        texts = [values.get(name) for _, _, values in rows]
+        texts = [values.get(name) for *_, values in rows]
         present = [text for text in texts if text is not None and text != b"null"]
         if all(text[:1] == b'"' for text in present):
             columns[name] = pl.Series(name, [_plain(text) for text in texts], dtype=pl.String)
         else:
             columns[name] = pl.Series(name, [_canonical(text) for text in texts], dtype=pl.String)
             json_columns.add(name)
-    numbers = np.array([(record, line) for record, line, _ in rows], np.int64).reshape(-1, 2)
     frame = pl.DataFrame(columns or None, height=len(rows))
-    return Block(frame, numbers[:, 0], numbers[:, 1], frozenset(json_columns), refused)
+    return Block(frame, *places([row[:3] for row in rows]), frozenset(json_columns), refused)
+
+
+def refused_alone(line: int, offset: int, reason: str, detail: str, text: str) -> Block:
+    """A block of one record that is refused."""
+    return block_of([], [Refused(0, line, offset, reason, detail, text)])
+
+
+def places(found: Sequence[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`record`, `line` and `offset` of a block, from (record, line, offset) of each row."""
+    numbers = np.array(found, np.int64).reshape(-1, 3)
+    return numbers[:, 0], numbers[:, 1], numbers[:, 2]
 
 
 def _plain(text: bytes | None) -> str | None:

@@ -13,44 +13,77 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from pipeline.errors import SourceError
-from pipeline.sources.block import BLOCK_BYTES, MAX_RECORD_BYTES, Block, Refused, beginning, utf8_error
+from pipeline.sources.block import (
+    BLOCK_BYTES,
+    Block,
+    Refused,
+    beginning,
+    later,
+    places,
+    refused_alone,
+    too_long,
+    utf8_error,
+)
+from pipeline.sources.csv_cells import end_of_record
+from pipeline.sources.files import chunks
+from pipeline.sources.unread import Unread
 
-csv.field_size_limit(MAX_RECORD_BYTES)
+_BOM = b"\xef\xbb\xbf"
+csv.field_size_limit(1 << 30)  # `max_record_bytes` is what counts
 
 
-def read_csv(stream: BinaryIO, where: str, delimiter: str) -> Iterator[Block]:
-    """Blocks of a file with a header line. Rows of another length than the header are `ragged_row`.
+def read_csv(stream: BinaryIO, where: str, delimiter: str, max_record_bytes: int) -> Iterator[Block]:
+    """Blocks of a file with a header line. Rows of another length than the header are `ragged_row`; one that is
+    longer than `max_record_bytes` is passed over as it streams by.
 
-    Raises: SourceError if the header names a column twice or is empty.
+    Raises: SourceError if the header names a column twice, is empty or too long.
     """
+    unread = Unread(chunks(stream, BLOCK_BYTES), 1, 0)
+    unread.more()
+    unread.go(len(_BOM) if unread.data.startswith(_BOM) else 0)
     names: list[str] | None = None
-    record, line, rest = 0, 1, b""
-    chunk = stream.read(BLOCK_BYTES).removeprefix(b"\xef\xbb\xbf")
-    while chunk or rest:
-        data = rest + chunk
-        cut = _record_end(data) if chunk else len(data)
-        body = data[:cut]
-        if cut and names is None:
-            names, used = _header(body, where, delimiter)
-            line += body.count(b"\n", 0, used)
-            body = body[used:]
-        if body and names is not None:
-            block, used = _fast(body, names, record, line, delimiter), len(body)
-            if block is None:
-                block, used = _one_by_one(body, names, record, line, delimiter, last=not chunk)
-            yield block
+    record = 0
+    while True:
+        data, block, used, before = unread.data[unread.at :], None, 0, unread.offset
+        end = len(data) if unread.ended else _record_end(data)
+        if end and names is None:
+            names, used = _header(data[:end], where, delimiter, max_record_bytes)
+        elif end and names is not None:
+            block, used = _read(data[:end], names, unread, delimiter, max_record_bytes)
+        if used == 0 and len(data) > max_record_bytes:
+            if names is None:
+                raise _too_long_a_header(where, max_record_bytes)
+            end = data.rfind(b"\n") + 1
+            block, used = _one_by_one(data[:end], names, unread, delimiter, max_record_bytes)
+            if used == 0:
+                block = refused_alone(
+                    unread.line, unread.offset, "too_long", too_long(max_record_bytes), beginning(data)
+                )
+                _pass_over(unread, delimiter)
+        unread.go(unread.at + used)
+        if block is not None:
+            yield later(block, record)
             record += len(block.record) + len(block.refused)
-            line += body.count(b"\n", 0, used)
-            cut -= len(body) - used
-        rest = data[cut:]
-        chunk = stream.read(BLOCK_BYTES) if chunk else b""
+        if unread.offset == before:
+            if unread.ended:
+                return
+            unread.more()
+
+
+def _pass_over(unread: Unread, delimiter: str) -> None:
+    """Be done with a record that is too long to be held."""
+    state = "cell"
+    while True:
+        end, state = end_of_record(unread.data[unread.at :], state, delimiter)
+        unread.go(len(unread.data) if end is None else unread.at + end)
+        if end is not None or not unread.more():
+            return
 
 
 def _record_end(data: bytes) -> int:
     """The end of the last whole record, as a guess: after a line break with an even number of quotes before it.
 
-    A quote in the middle of an unquoted cell makes the guess wrong; then the last record is read again. Where
-    quotes are so broken that there is no such place within a record's longest length: the last line break.
+    A quote in the middle of an unquoted cell makes the guess wrong; then the last record is read again.
     """
     odd = data.count(b'"') % 2
     cut = len(data)
@@ -59,11 +92,12 @@ def _record_end(data: bytes) -> int:
         if not odd:
             return end
         cut = end - 1
-    return data.rfind(b"\n") + 1 if len(data) > MAX_RECORD_BYTES + BLOCK_BYTES else 0
+    return 0
 
 
-def _header(data: bytes, where: str, delimiter: str) -> tuple[list[str], int]:
-    text = io.StringIO(data[:MAX_RECORD_BYTES].decode("utf-8", "replace"), newline="\n")
+def _header(data: bytes, where: str, delimiter: str, max_record_bytes: int) -> tuple[list[str], int]:
+    """The names of the columns, and how many bytes the header takes."""
+    text = io.StringIO(data[: max_record_bytes + 1].decode("utf-8", "replace"), newline="\n")
     reader = csv.reader(text, delimiter=delimiter)
     try:
         names = [name.strip() for name in next(reader, [])]
@@ -80,14 +114,31 @@ def _header(data: bytes, where: str, delimiter: str) -> tuple[list[str], int]:
     used = 0
     for _ in range(reader.line_num):
         used = data.find(b"\n", used) + 1 or len(data)
+    if used > max_record_bytes + 1:
+        raise _too_long_a_header(where, max_record_bytes)
     return names, used
 
 
-def _fast(data: bytes, names: list[str], record: int, line: int, delimiter: str) -> Block | None:
+def _too_long_a_header(where: str, max_record_bytes: int) -> SourceError:
+    return SourceError(
+        where,
+        f"the header line has more than {max_record_bytes:,} bytes",
+        "close its quotes, and end it with LF or CRLF",
+    )
+
+
+def _read(data: bytes, names: list[str], unread: Unread, delimiter: str, max_record_bytes: int) -> tuple[Block, int]:
+    """The block, and how many bytes it took."""
+    block = _fast(data, names, unread, delimiter, max_record_bytes)
+    return (block, len(data)) if block else _one_by_one(data, names, unread, delimiter, max_record_bytes)
+
+
+def _fast(data: bytes, names: list[str], unread: Unread, delimiter: str, max_record_bytes: int) -> Block | None:
     convert = pa_csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False)
     parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False)
     read = pa_csv.ReadOptions(column_names=names, block_size=max(len(data), 1 << 10))
     try:
+        _require_utf8(data)
         table = pa_csv.read_csv(pa.BufferReader(data), read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid:
         return None
@@ -96,12 +147,22 @@ def _fast(data: bytes, names: list[str], record: int, line: int, delimiter: str)
     )
     breaks = frame.select(pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True))).to_series()
     ends = np.cumsum(breaks.to_numpy(), dtype=np.int64)
-    lines = line + np.arange(len(frame)) + np.append(0, ends[:-1])
-    if line + len(frame) - 1 + ends[-1] + data.endswith(b"\n") != line + data.count(b"\n") or _blank_rows(frame):
+    lines = np.arange(len(frame)) + np.append(0, ends[:-1])
+    breaks = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+    if len(frame) - 1 + ends[-1] + data.endswith(b"\n") != len(breaks) or _blank_rows(frame):
+        return None
+    starts = np.append(0, breaks + 1)[lines]
+    if int(np.diff(starts, append=len(data) + (not data.endswith(b"\n"))).max()) - 1 > max_record_bytes:
         return None
     if not _closed(data, frame.item(-1, -1), delimiter):
         return None
-    return Block(frame, np.arange(record, record + len(frame)), lines)
+    return Block(frame, np.arange(len(frame)), unread.line + lines, unread.offset + starts)
+
+
+def _require_utf8(data: bytes) -> None:
+    """Raises: ArrowInvalid. Arrow's reader looks at cells only, where a quote has gone from between two bytes."""
+    ends = pa.py_buffer(np.array([0, len(data)], np.int64))
+    pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(data)]).validate(full=True)
 
 
 def _closed(data: bytes, last: str, delimiter: str) -> bool:
@@ -115,18 +176,20 @@ def _blank_rows(frame: pl.DataFrame) -> bool:
     return bool(frame.select(pl.all_horizontal(pl.all() == "").any()).item())
 
 
-def _one_by_one(data: bytes, names: list[str], record: int, line: int, delimiter: str, last: bool) -> tuple[Block, int]:
-    """The block row by row, and how many bytes it took: a record that does not end waits for what follows,
-    unless this is the `last` block."""
+def _one_by_one(
+    data: bytes, names: list[str], unread: Unread, delimiter: str, max_record_bytes: int
+) -> tuple[Block, int]:
+    """The block row by row, and how many bytes it took: a record that does not end waits for what follows, as
+    long as anything does."""
     lines = _Lines(data)
-    used = len(data)
     reader = csv.reader(lines, delimiter=delimiter)
     rows: list[list[str]] = []
-    places: list[tuple[int, int]] = []
+    found: list[tuple[int, int, int]] = []
     refused: list[Refused] = []
+    cells: list[str] = []
     while True:
-        number, here = record + len(rows) + len(refused), line + lines.count
-        lines.taken.clear()
+        start = lines.stream.tell()
+        here = len(rows) + len(refused), unread.line + lines.count, unread.offset + start
         try:
             cells = next(reader)
         except StopIteration:
@@ -134,40 +197,42 @@ def _one_by_one(data: bytes, names: list[str], record: int, line: int, delimiter
         except csv.Error as error:
             bad = "bad_csv", str(error)
         else:
-            if lines.ended and not last:
-                used -= len("".join(lines.taken).encode("utf-8", "surrogateescape"))
-                break
+            if lines.ended and not unread.ended:
+                return _block(rows, names, found, refused), start
             bad = ("bad_csv", "a quote is never closed") if lines.ended else _fault(cells, names)
-            if not bad and cells:
-                rows.append(cells)
-                places.append((number, here))
+        end = lines.stream.tell()
+        if end - start - (data[end - 1 : end] == b"\n") > max_record_bytes:
+            bad = "too_long", too_long(max_record_bytes)
         if bad:
-            shown = beginning("".join(lines.taken).encode("utf-8", "surrogateescape"))
-            refused.append(Refused(number, here, *bad, shown))
+            refused.append(Refused(*here, *bad, beginning(data[start:end])))
+        elif cells:
+            rows.append(cells)
+            found.append(here)
+    return _block(rows, names, found, refused), len(data)
+
+
+def _block(rows: list[list[str]], names: list[str], found: list[tuple[int, int, int]], refused: list[Refused]) -> Block:
     frame = pl.DataFrame({name: pl.Series([row[k] for row in rows], dtype=pl.String) for k, name in enumerate(names)})
-    numbers = np.array(places, np.int64).reshape(-1, 2)
-    return Block(frame, numbers[:, 0], numbers[:, 1], refused=refused), used
+    return Block(frame, *places(found), refused=refused)
 
 
 class _Lines:
     """Lines for `csv.reader`, which asks beyond the last one within a record only if a quote is open."""
 
     def __init__(self, data: bytes) -> None:
-        self.lines = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="\n")
+        self.stream = io.BytesIO(data)
         self.count, self.ended = 0, False
-        self.taken: list[str] = []  # of the present record
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        text = self.lines.readline()
-        if not text:
+        line = self.stream.readline()
+        if not line:
             self.ended = True
             raise StopIteration
         self.count += 1
-        self.taken.append(text)
-        return text
+        return line.decode("utf-8", "surrogateescape")
 
 
 def _fault(cells: list[str], names: list[str]) -> tuple[str, str] | None:

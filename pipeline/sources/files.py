@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,16 +72,32 @@ def find_files(source: str, path: str, format: str | None = None) -> list[RawFil
     elif place.is_file():
         found, root = [place], place.parent
     elif glob.has_magic(path):
-        found = [Path(name) for name in glob.glob(str(place), recursive=True) if Path(name).is_file()]
+        found = [file for file in _matches(str(place)) if file.is_file()]
         if not found:
             raise SourceError(where, f"no file matches {path}", f"set sources.{source}.path to an existing file")
         root = Path(glob_root(str(place)))
     else:
+        if place.is_symlink():
+            raise SourceError(where, f"{path} is a link that leads nowhere", f"set sources.{source}.path to a file")
         siblings = [file.name for file in place.parent.iterdir()] if place.parent.is_dir() else []
         hint = f" ({known_names(place.name, siblings)})" if nearest(place.name, siblings) else ""
         raise SourceError(where, f"no file {path}{hint}", f"set sources.{source}.path to an existing file")
     files = [_raw_file(source, file, root, format) for file in found]
-    return sorted(files, key=lambda file: file.name.encode("utf-8", "surrogateescape"))
+    return sorted(files, key=lambda file: file.name.encode())
+
+
+def _matches(pattern: str) -> set[Path]:
+    """What a glob matches. `**` goes into folders, but not through links to them, which may lead round in circles."""
+    every = "/*" if f"/{pattern}".endswith("/**") else ""
+    before, wild, after = f"/{pattern}{every}".partition("/**/")
+    if not wild:
+        return {Path(name) for name in glob.glob(pattern)}
+    found: set[Path] = set()
+    for root in glob.glob(before[1:] or ("/" if pattern.startswith("/") else ".")):
+        for folder, inside, _ in os.walk(root):
+            inside[:] = [name for name in inside if not name.startswith(".")]
+            found |= _matches(f"{glob.escape(folder)}/{after}")
+    return found
 
 
 def glob_root(pattern: str) -> str:
@@ -110,6 +127,11 @@ def _raw_file(source: str, path: Path, root: Path, format: str | None) -> RawFil
             f"cannot tell the format of {path} (known endings: {' '.join(FORMATS)})",
             f"set ++sources.{source}.format to one of {', '.join(sorted(set(FORMATS.values())))}",
         )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        raise SourceError(f"source {source}", f"the name of {shown} is no UTF-8", "rename the file") from error
     name = path.relative_to(root) if path.is_relative_to(root) else path
     return RawFile(path, name.as_posix(), chosen, compression)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,15 +10,20 @@ import msgspec
 
 from pipeline.errors import SourceError
 from pipeline.sources.arrow_rows import read_arrow
-from pipeline.sources.block import Block
+from pipeline.sources.block import BLOCK_BYTES, MAX_RECORD_BYTES, Block, later
 from pipeline.sources.csv_rows import read_csv
+from pipeline.sources.encodings import seems_to_be, transcoded
 from pipeline.sources.files import RawFile
 from pipeline.sources.json_rows import read_json
 
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
-
-def read_files(source: str, files: Sequence[RawFile], delimiter: str | None = None) -> Iterator[tuple[str, Block]]:
+def read_files(
+    source: str,
+    files: Sequence[RawFile],
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+) -> Iterator[tuple[str, Block]]:
     """(file name, block) over all files in their order, records numbered from 0 through the whole source.
 
     Raises: SourceError where a whole file cannot be read (a single bad record is in `Block.refused`).
@@ -27,42 +31,41 @@ def read_files(source: str, files: Sequence[RawFile], delimiter: str | None = No
     first = 0
     for file in files:
         total = 0
-        for block in _read(source, file, delimiter):
+        for block in _read(source, file, delimiter, encoding, max_record_bytes):
             total += len(block.record) + len(block.refused)
-            yield file.name, _shifted(block, first)
+            yield file.name, later(block, first)
         first += total
 
 
-def read_literal(rows: Sequence[Any]) -> Iterator[tuple[str, Block]]:
+def read_literal(rows: Sequence[Any], max_record_bytes: int = MAX_RECORD_BYTES) -> Iterator[tuple[str, Block]]:
     """The same for rows that stand in the configuration itself."""
     data = b"\n".join(msgspec.json.encode(row) for row in rows)
-    for block in read_json(io.BytesIO(data)):
+    for block in read_json(io.BytesIO(data), max_record_bytes):
         yield "(configuration)", block
 
 
-def _read(source: str, file: RawFile, delimiter: str | None) -> Iterator[Block]:
+def _read(
+    source: str, file: RawFile, delimiter: str | None, encoding: str | None, max_record_bytes: int
+) -> Iterator[Block]:
     where = f"source {source}"
     if file.format in ("parquet", "arrow"):
-        yield from read_arrow(file, where)
+        yield from read_arrow(file, where, max_record_bytes)
         return
+    where = f"{where}, {file.name}"
     try:
-        with file.open() as stream:
-            head = stream.read(2)
-        if head in _UTF16:
-            raise SourceError(f"{where}, {file.name}", "the file is UTF-16", "write it as UTF-8 (iconv -t UTF-8)")
-        with file.open() as stream:
+        if encoding is None:
+            with file.open() as stream:
+                found = seems_to_be(stream.read(BLOCK_BYTES))
+            if found:
+                raise SourceError(
+                    where, f"the file seems to be {found.upper()}", f"set ++sources.{source}.encoding={found}"
+                )
+        with file.open() as raw:
+            stream = transcoded(raw, encoding) if encoding not in (None, "utf-8") else raw
             if file.format == "csv":
                 tabs = ".tsv" in (suffix.lower() for suffix in file.path.suffixes)
-                separator = delimiter or ("\t" if tabs else ",")
-                yield from read_csv(stream, f"{where}, {file.name}", separator)
+                yield from read_csv(stream, where, delimiter or ("\t" if tabs else ","), max_record_bytes)
             else:
-                yield from read_json(stream)
+                yield from read_json(stream, max_record_bytes)
     except OSError as error:
-        raise SourceError(f"{where}, {file.name}", f"cannot be read ({error})", "mend or replace the file") from error
-
-
-def _shifted(block: Block, first: int) -> Block:
-    if first == 0:
-        return block
-    refused = [dataclasses.replace(bad, record=bad.record + first) for bad in block.refused]
-    return dataclasses.replace(block, record=block.record + first, refused=refused)
+        raise SourceError(where, f"cannot be read ({error})", "mend or replace the file") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError, PoolmixError
 from pipeline.settings import Settings, is_bool, is_text, is_text_list
+from pipeline.sources.encodings import ENCODINGS
 from pipeline.sources.shapes import SHAPES
 from pipeline.sources.source import Source
 
@@ -24,6 +25,7 @@ SOURCE_KEYS = {
     "literal",
     "format",
     "delimiter",
+    "encoding",
     "columns",
     "options",
     "split_think",
@@ -72,6 +74,7 @@ def _source(name: str, node: Settings, corpus: str, root: Path) -> Source:
         delimiter=node.value(
             "delimiter", lambda value: isinstance(value, str) and len(value) == 1, "one character", "';'"
         ),
+        encoding=node.value("encoding", lambda value: value in ENCODINGS, f"one of {', '.join(ENCODINGS)}", "gb18030"),
         columns=usual
         | {role: columns.value(role, is_text, "the name of a column", "NAME", "") for role in columns.node},
         options={

@@ -27,6 +27,7 @@ class Source:
     literal: Sequence[Any] | None = None
     format: str | None = None
     delimiter: str | None = None
+    encoding: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     split_think: bool = False

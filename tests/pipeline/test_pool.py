@@ -84,8 +84,9 @@ def test_the_address_follows_content_and_settings_but_not_the_place(alpaca: Any,
         make_pool(dataclasses.replace(alpaca, tags=("x",)), pools, MOST),
         make_pool(dataclasses.replace(alpaca, options={"language": "en"}), pools, MOST),
         make_pool(alpaca, pools, 5),
+        make_pool(alpaca, pools, MOST, max_record_bytes=10**6),
     ]
-    assert len({pool.folder for pool in [first, *others]}) == 5
+    assert len({pool.folder for pool in [first, *others]}) == 6
 
 
 def test_the_same_inputs_give_the_same_bytes(alpaca: Any, tmp_path: Path) -> None:
@@ -136,6 +137,10 @@ def test_refused_rows_are_kept_with_place_reason_and_text(alpaca: Any, tmp_path:
         (4, 6, "empty_answer"),
         (5, 7, "wrong_type"),
         (6, 8, "bad_json"),
+    ]
+    data = Path(path).read_bytes()
+    assert [data[offset:].split(b"\n")[0].decode() for offset in refused["offset"]] == [
+        rows[k] for k in (1, 3, 5, 6, 7)
     ]
     assert set(refused["file"]) == {"rows.jsonl"}
     assert refused["text"].to_list() == [BAD[0], BAD[1], BAD[2], BAD[3], BAD[4][:200]]

@@ -103,6 +103,34 @@ def test_all_rows_come_once_in_their_order(
     assert [record for record, _, _ in pieces.rows] == list(range(rows))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_nested_messages_keep_every_value(read: Any, tmp_path: Path, form: str) -> None:
+    messages = [
+        [{"role": "user", "content": "题\n", "parts": [{"n": 1}]}, {"role": "assistant", "content": None}],
+        [],
+        None,
+    ]
+    kind = pa.large_list(
+        pa.struct(
+            [
+                ("role", pa.dictionary(pa.int8(), pa.string()) if form != "parquet" else pa.string()),
+                ("content", pa.large_string()),
+                ("parts", pa.list_(pa.struct([("n", pa.int64())]))),
+            ]
+        )
+    )
+    raw = read(name_of(form), packed(pa.table({"messages": pa.array(messages, kind)}), form, tmp_path))
+    found = [[{k: v for k, v in turn.items() if v is not None} for turn in row or []] for row in raw.values("messages")]
+    assert found == [[{k: v for k, v in turn.items() if v is not None} for turn in row or []] for row in messages]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_that_is_too_long_is_refused_alone(read: Any, tmp_path: Path, form: str) -> None:
+    raw = read(name_of(form), packed(pa.table({"q": ["a", "x" * 200, "b"]}), form, tmp_path), max_record_bytes=100)
+    assert raw.values("q") == ["a", "b"]
+    assert [(bad.record, bad.line, bad.offset, bad.reason) for bad in raw.refused] == [(1, 0, -1, "too_long")]
+
+
 def bad_text() -> pa.Array:
     offsets = pa.py_buffer(b"\0\0\0\0\1\0\0\0")
     return pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(b"\xff")])
@@ -151,3 +179,12 @@ def test_no_flipped_byte_ends_in_a_traceback(read: Any, tmp_path: Path, form: st
         except SourceError:
             continue
         assert all(json.loads(text) is not None for _, _, row in raw.rows for text in row.values())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_that_are_no_utf_8_stop_the_source(read: Any, tmp_path: Path, form: str) -> None:
+    table = pa.table({"outside": [[{"within": "x"}]]})
+    data = packed(table, form, tmp_path)
+    for name in (b"outside", b"within"):
+        with pytest.raises(SourceError, match=name_of(form)):
+            read(name_of(form), data.replace(name, b"\xff" * len(name)))

@@ -153,6 +153,12 @@ def test_a_bad_row_is_refused_alone(read: Any, bad: bytes, reason: str) -> None:
     assert raw.values("a") == ["x\ny", "3"]
 
 
+def test_a_quote_within_a_character_does_not_vanish(read: Any) -> None:
+    raw = read("a.csv", b'a,b\n"\xc2"\x80",1\n2,3\n')
+    assert raw.values("a") == ["2"]
+    assert raw.reasons == {0: "bad_utf8"}
+
+
 @pytest.mark.parametrize("tail", [b'3,"x\n4,5\n', b'"3,4\n', b'3,"', b'3,"x""'])
 def test_a_quote_that_is_never_closed_is_refused(read: Any, tail: bytes) -> None:
     raw = read("a.csv", b"a,b\n1,2\n" + tail)

@@ -3,6 +3,7 @@
 import glob
 import gzip
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -90,6 +91,25 @@ def test_a_glob_gives_names_relative_to_its_fixed_part(tmp_path: Path) -> None:
     assert names(tmp_path / "*" / "*.jsonl") == ["x/a.jsonl", "x/b.jsonl", "y/c.jsonl"]
     assert names(tmp_path / "**" / "*.jsonl") == ["x/a.jsonl", "x/b.jsonl", "y/c.jsonl"]
     assert names(tmp_path / "x" / "[ab].jsonl") == ["a.jsonl", "b.jsonl"]
+
+
+def test_links_that_lead_round_in_circles_are_left_alone(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jsonl", "in/b.jsonl", "in/.hidden/c.jsonl", "notes.txt", "in/d.bin")
+    for name, target in (("loop.jsonl", "loop.jsonl"), ("one", "."), ("two", "."), ("in/up", "..")):
+        (tmp_path / name).symlink_to(target)
+    assert names(tmp_path) == ["a.jsonl"]
+    assert names(tmp_path / "**" / "*.jsonl") == ["a.jsonl", "in/b.jsonl"]
+    assert names(tmp_path / "in" / ".." / "*.jsonl") == ["a.jsonl"]
+    assert names(tmp_path / "in" / ".." / "a.jsonl") == ["a.jsonl"]
+    with pytest.raises(SourceError, match="leads nowhere"):
+        names(tmp_path / "loop.jsonl")
+
+
+def test_a_name_that_is_no_text_stops_the_source(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl")).write_bytes(b'{"q": "x"}')
+    with pytest.raises(SourceError, match=r"udcff\.jsonl is no UTF-8") as error:
+        names(tmp_path)
+    str(error.value).encode()
 
 
 def test_the_order_of_a_listing_never_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

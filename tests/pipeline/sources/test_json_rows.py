@@ -248,15 +248,16 @@ def test_the_size_of_blocks_changes_nothing(
 def test_a_record_that_is_too_long_is_refused_alone(
     read: Any, monkeypatch: pytest.MonkeyPatch, block: int, end: bytes
 ) -> None:
-    monkeypatch.setattr(json_rows, "MAX_RECORD_BYTES", 100)
     monkeypatch.setattr(json_rows, "BLOCK_BYTES", block)
     long = b'{"q": ["%b"]}' % (b"x" * 200)
     lines = [b'{"q": ["a"]}', long, b'{"q": ["b"]}', long]
-    raw = read("a.jsonl", b"\n".join(lines) + end)
+    raw = read("a.jsonl", b"\n".join(lines) + end, max_record_bytes=100)
     assert raw.reasons == {1: "too_long", 3: "too_long"}
     assert raw.values("q") == [["a"], ["b"]]
     assert [(record, line) for record, line, _ in raw.rows] == [(0, 1), (2, 3)]
-    assert read("a.json", b"[" + b",".join(lines) + b"]").reasons == {1: "too_long", 3: "too_long"}
+    array = read("a.json", b"[" + b",\n".join(lines) + b"]", max_record_bytes=100)
+    assert array.reasons == {1: "too_long", 3: "too_long"}
+    assert [(record, line) for record, line, _ in array.rows] == [(0, 1), (2, 3)]
 
 
 def strictly_read(line: bytes) -> dict[str, Any] | None:
@@ -306,6 +307,7 @@ def test_rows_and_refused_are_all_lines_of_a_damaged_file(read: Any, edits: list
 
 
 @settings(quick, max_examples=300)
+@example(0, 30, 2, b"", b",")
 @given(st.integers(0, 3), st.integers(0, 60), st.integers(0, 3), st.binary(max_size=3), st.sampled_from([b",", b",\n"]))
 def test_damage_in_an_array_loses_no_other_row(
     read: Any, which: int, place: int, removed: int, added: bytes, between: bytes
