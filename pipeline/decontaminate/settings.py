@@ -13,6 +13,7 @@ import yaml
 
 from pipeline.errors import ConfigError, PoolmixError, known_names
 from pipeline.settings import Settings, is_text, is_whole
+from pipeline.sources.block import repeated
 from pipeline.sources.settings import NAME, read_sources
 from pipeline.sources.source import Source
 
@@ -39,7 +40,7 @@ def read_decontaminate(
     sets = [_evaluation_set(entry, config, root, errors) for entry in given]
     found = [one for one in sets if one is not None]
     names = [one.name for one in found]
-    for name in sorted({name for name in names if names.count(name) > 1}):
+    for name in repeated(names):
         errors.append(_error(name, "two evaluation sets have this name", "give one a name: {name: NAME, path: FILE}"))
     for name in sorted(set(names) & set(trained_on)):
         errors.append(

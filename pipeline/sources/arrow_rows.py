@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from pipeline.errors import SourceError
 from pipeline.keys import json_text
-from pipeline.sources.block import Block, Refused, beginning, too_long
+from pipeline.sources.block import MAX_COLUMNS, Block, Refused, beginning, repeated, too_long, too_wide
 from pipeline.sources.files import RawFile
 
-_BATCH_ROWS = 1 << 14
+_BATCH_ROWS, _BATCH_CELLS = 1 << 14, 1 << 22
 # What a compressed file may expand to where it must be held as a whole.
 _MOST_BYTES = 1 << 30
 
@@ -64,7 +64,8 @@ def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
             import pyarrow.parquet as pq
 
             source = _held(file, stream) if file.compression else str(file.path)
-            yield from pq.ParquetFile(source).iter_batches(_BATCH_ROWS)
+            table = pq.ParquetFile(source)
+            yield from table.iter_batches(_rows_at_once(len(table.schema_arrow)))
             return
         data = _held(file, stream) if file.compression else pa.memory_map(str(file.path))
         try:
@@ -74,8 +75,13 @@ def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
             reader = pa.ipc.open_file(data)
             batches = (reader.get_batch(k) for k in range(reader.num_record_batches))
         for batch in batches:
-            for start in range(0, batch.num_rows, _BATCH_ROWS):
-                yield batch.slice(start, _BATCH_ROWS)
+            rows = _rows_at_once(batch.num_columns)
+            for start in range(0, batch.num_rows, rows):
+                yield batch.slice(start, rows)
+
+
+def _rows_at_once(columns: int) -> int:
+    return max(1, min(_BATCH_ROWS, _BATCH_CELLS // max(1, columns)))
 
 
 def _held(file: RawFile, stream: BinaryIO) -> pa.BufferReader:
@@ -94,7 +100,9 @@ def _require_names(fields: Iterable[pa.Field]) -> None:
 
 def _require_text(schema: pa.Schema, where: str) -> None:
     """Raises: SourceError if two columns have one name, or if a column's type has no text."""
-    copies = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    copies = repeated(schema.names)
+    if len(schema.names) > MAX_COLUMNS:
+        raise SourceError(where, f"the file has {too_wide(len(schema.names))}", "write those that are needed")
     if copies:
         raise SourceError(where, f"the file names {', '.join(copies)} twice", "give every column a name of its own")
     for field in schema:

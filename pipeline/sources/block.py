@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,6 +15,10 @@ import polars as pl
 BLOCK_BYTES = 4 << 20
 # What `normalize.max_record_bytes` is in conf/build.yaml, for those who read files without a build.
 MAX_RECORD_BYTES = 16 << 20
+# Wider records and tables are refused.
+MAX_COLUMNS = 4096
+# Rows times columns of a block: where each record has keys of its own, blocks have fewer rows.
+MAX_CELLS = 1 << 18
 
 
 class BadRecordError(Exception):
@@ -67,6 +72,16 @@ def too_long(max_record_bytes: int) -> str:
     return f"a record of more than {max_record_bytes:,} bytes"
 
 
+def too_wide(columns: int) -> str:
+    """What is said of so many columns."""
+    return f"{columns:,} columns, at most {MAX_COLUMNS:,} can be used"
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that stand more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
 def beginning(data: bytes) -> str:
     """The first 200 characters of a record, for the quarantine file."""
     return data[:800].decode("utf-8", "replace").strip()[:200]
@@ -89,9 +104,9 @@ def block_of(rows: Sequence[tuple[int, int, int, dict[str, bytes]]], refused: Se
     return Block(frame, *places([row[:3] for row in rows]), frozenset(json_columns), refused)
 
 
-def refused_alone(line: int, offset: int, reason: str, detail: str, text: str) -> Block:
-    """A block of one record that is refused."""
-    return block_of([], [Refused(0, line, offset, reason, detail, text)])
+def refused_alone(line: int, offset: int, reason: str, detail: str, text: str) -> list[Block]:
+    """One record that is refused, in a block of its own."""
+    return [block_of([], [Refused(0, line, offset, reason, detail, text)])]
 
 
 def places(found: Sequence[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

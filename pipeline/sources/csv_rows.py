@@ -15,13 +15,16 @@ import pyarrow.csv as pa_csv
 from pipeline.errors import SourceError
 from pipeline.sources.block import (
     BLOCK_BYTES,
+    MAX_COLUMNS,
     Block,
     Refused,
     beginning,
     later,
     places,
     refused_alone,
+    repeated,
     too_long,
+    too_wide,
     utf8_error,
 )
 from pipeline.sources.csv_cells import end_of_record
@@ -56,7 +59,7 @@ def read_csv(stream: BinaryIO, where: str, delimiter: str, max_record_bytes: int
             end = data.rfind(b"\n") + 1
             block, used = _one_by_one(data[:end], names, unread, delimiter, max_record_bytes)
             if used == 0:
-                block = refused_alone(
+                (block,) = refused_alone(
                     unread.line, unread.offset, "too_long", too_long(max_record_bytes), beginning(data)
                 )
                 _pass_over(unread, delimiter)
@@ -107,7 +110,11 @@ def _header(data: bytes, where: str, delimiter: str, max_record_bytes: int) -> t
             f"the header line cannot be read, or lines end with CR alone ({error})",
             "write the file with LF or CRLF at the end of each line",
         ) from error
-    copies = sorted({name for name in names if names.count(name) > 1})
+    copies = repeated(names)
+    if len(names) > MAX_COLUMNS:
+        raise SourceError(
+            where, f"the header has {too_wide(len(names))}", "set ++sources.NAME.delimiter, or write fewer"
+        )
     if copies or not any(names):
         what = f"the header names {', '.join(copies)} twice" if any(names) else "the file has no header line"
         raise SourceError(where, what, "give every column a name of its own in the first line")

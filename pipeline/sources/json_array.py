@@ -32,7 +32,7 @@ _TRIES = 16  # places that look like the end of a row
 _GROUP_BYTES = 4 << 20
 _SHOWN_BYTES = 1 << 10  # enough for `beginning`
 
-Work = Callable[[], Block]
+Work = Callable[[], list[Block]]
 Element = tuple[bytes, int, int]  # with its line and offset
 
 
@@ -101,7 +101,7 @@ def _valid_stretch(unread: Unread, key: bytes, max_record_bytes: int) -> Work | 
     return None
 
 
-def _of_stretch(data: bytes, elements: Sequence[Any], line: int, offset: int, max_record_bytes: int) -> Block:
+def _of_stretch(data: bytes, elements: Sequence[Any], line: int, offset: int, max_record_bytes: int) -> list[Block]:
     starts, position = np.empty(len(elements), np.int64), 0
     for k, element in enumerate(elements):
         starts[k] = position = data.index(element, position)

@@ -19,11 +19,25 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from pipeline.sources.block import BadRecordError, Block, Refused, beginning, block_of, too_long
+from pipeline.sources.block import (
+    MAX_CELLS,
+    MAX_COLUMNS,
+    BadRecordError,
+    Block,
+    Refused,
+    beginning,
+    block_of,
+    repeated,
+    too_long,
+    too_wide,
+)
 from pipeline.sources.nesting import depth_of
 
 # Deeper records are refused: how deep one can read depends on how deep the program itself is at that moment.
 MAX_DEPTH = 256
+
+# So many keys can be looked for one by one.
+_FEW = 64
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TO_LINES = bytes.maketrans(b"\r\n\0", b"  \n")
@@ -31,20 +45,20 @@ _TO_LINES = bytes.maketrans(b"\r\n\0", b"  \n")
 _ESCAPED_KEY = re.compile(rb'[{,][ \t\r\n]*"[^"\\]*\\')
 
 
-def of_lines(data: bytes, ends: np.ndarray, line: int, offset: int, max_record_bytes: int) -> Block:
+def of_lines(data: bytes, ends: np.ndarray, line: int, offset: int, max_record_bytes: int) -> list[Block]:
     """The records of whole lines, the first of them on `line` and at `offset`, numbered from 0; `ends` is where
-    they end."""
+    they end. One block, or several where the records have many columns."""
     starts = np.append(0, ends[:-1] + 1)
     lines, offsets = np.arange(line, line + len(ends)), offset + starts
     if int((ends - starts).max()) <= max_record_bytes:
         block = _fast(data, ends, lines, offsets)
         if block is not None:
-            return block
+            return [block]
     records = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     return one_by_one(records, lines, offsets, max_record_bytes)
 
 
-def of_elements(elements: Sequence[Any], lines: np.ndarray, offsets: np.ndarray, max_record_bytes: int) -> Block:
+def of_elements(elements: Sequence[Any], lines: np.ndarray, offsets: np.ndarray, max_record_bytes: int) -> list[Block]:
     """The records that are elements of a valid array, as a line each. A line break in one is white space: a
     string cannot hold one, nor can valid JSON hold a NUL."""
     lengths = np.fromiter((len(memoryview(element)) for element in elements), np.int64, len(elements))
@@ -52,28 +66,39 @@ def of_elements(elements: Sequence[Any], lines: np.ndarray, offsets: np.ndarray,
     if lengths.max() <= max_record_bytes:
         ends = np.cumsum(lengths + 1) - 1
         block = _fast(b"\0".join(elements).translate(_TO_LINES), ends, lines, offsets)
-    return block or one_by_one([bytes(element) for element in elements], lines, offsets, max_record_bytes)
+    if block is not None:
+        return [block]
+    return one_by_one([bytes(element) for element in elements], lines, offsets, max_record_bytes)
 
 
-def one_by_one(records: Iterable[bytes], lines: np.ndarray, offsets: np.ndarray, max_record_bytes: int) -> Block:
-    """The block record by record. Blank records are none."""
+def one_by_one(records: Iterable[bytes], lines: np.ndarray, offsets: np.ndarray, max_record_bytes: int) -> list[Block]:
+    """The same record by record. Blank records are none."""
+    blocks: list[Block] = []
     good: list[tuple[int, int, int, dict[str, bytes]]] = []
     refused: list[Refused] = []
+    names: set[str] = set()
+    record = 0
     for data, line, offset in zip(records, lines.tolist(), offsets.tolist(), strict=True):
         if not data.strip():
             continue
-        record = len(good) + len(refused)
         try:
-            good.append((record, line, offset, _object(data, max_record_bytes)))
+            values = _object(data, max_record_bytes)
         except BadRecordError as bad:
             refused.append(Refused(record, line, offset, bad.reason, bad.detail, beginning(data)))
-    return block_of(good, refused)
+        else:
+            if good and len(names | values.keys()) * (len(good) + 1) > MAX_CELLS:
+                blocks.append(block_of(good, refused))
+                good, refused, names = [], [], set()
+            good.append((record, line, offset, values))
+            names |= values.keys()
+        record += 1
+    return [*blocks, block_of(good, refused)]
 
 
 def _fast(data: bytes, ends: np.ndarray, lines: np.ndarray, offsets: np.ndarray) -> Block | None:
     """The block through Arrow's JSON reader, or None if it is not plainly text and whole numbers throughout."""
     types = _types(data[: int(ends[0])])
-    if types is None:
+    if types is None or len(types) > MAX_COLUMNS or len(types) * len(ends) > MAX_CELLS:
         return None
     schema = pa.schema(list(types.items()))
     options = pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
@@ -124,17 +149,19 @@ def _types(record: bytes) -> dict[str, pa.DataType] | None:
 def _object(data: bytes, max_record_bytes: int) -> dict[str, bytes]:
     """The JSON text of each value of one object.
 
-    Raises: BadRecordError `bad_utf8`, `bad_json`, `too_deep`, `too_long`, `duplicate_key`, `wrong_type`.
+    Raises: BadRecordError `bad_utf8`, `bad_json`, `too_deep`, `too_long`, `too_wide`, `duplicate_key`, `wrong_type`.
     """
     if len(data) > max_record_bytes:
         raise BadRecordError("too_long", too_long(max_record_bytes))
     try:
         data.decode("utf-8")
         values = {name: bytes(raw) for name, raw in _OBJECT.decode(data).items()}
+        if len(values) > MAX_COLUMNS:
+            raise BadRecordError("too_wide", too_wide(len(values)))
         if data.count(b"[") + data.count(b"{") > MAX_DEPTH and depth_of(data) > MAX_DEPTH:
             raise BadRecordError("too_deep", _TOO_DEEP)
         escaped = (b"\\u" in data or b"\\/" in data) and _ESCAPED_KEY.search(data)
-        if escaped or any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
+        if escaped or len(values) > _FEW or any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
             _refuse_duplicate_keys(data)
     except UnicodeDecodeError as error:
         raise BadRecordError("bad_utf8", f"byte 0x{data[error.start]:02x} at position {error.start}") from error
@@ -158,6 +185,6 @@ def _refuse_duplicate_keys(data: bytes) -> None:
         names[:] = [name for name, _ in pairs]
 
     json.loads(data, object_pairs_hook=names_of, parse_int=str)
-    copies = sorted({name for name in names if names.count(name) > 1})
+    copies = repeated(names)
     if copies:
         raise BadRecordError("duplicate_key", f"the key {', '.join(copies)} stands twice")

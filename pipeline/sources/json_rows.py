@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 from typing import BinaryIO
@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.sources.block import BLOCK_BYTES, Block, beginning, later, refused_alone, too_long
 from pipeline.sources.files import chunks
-from pipeline.sources.json_array import array_work
+from pipeline.sources.json_array import Work, array_work
 from pipeline.sources.json_block import of_lines
 from pipeline.workers import in_order
 
@@ -32,16 +32,17 @@ def read_json(stream: BinaryIO, max_record_bytes: int) -> Iterator[Block]:
         head = next(pieces, b"")
     work = array_work if head.lstrip()[:1] == b"[" else _line_work
     record = 0
-    for block in in_order(_done, work(chain([head], pieces), line, offset, max_record_bytes)):
-        yield later(block, record)
-        record += len(block.record) + len(block.refused)
+    for blocks in in_order(_done, work(chain([head], pieces), line, offset, max_record_bytes)):
+        for block in blocks:
+            yield later(block, record)
+        record += sum(len(block.record) + len(block.refused) for block in blocks)
 
 
-def _done(work: Callable[[], Block]) -> Block:
+def _done(work: Work) -> list[Block]:
     return work()
 
 
-def _line_work(pieces: Iterator[bytes], line: int, offset: int, max_record_bytes: int) -> Iterator[Callable[[], Block]]:
+def _line_work(pieces: Iterator[bytes], line: int, offset: int, max_record_bytes: int) -> Iterator[Work]:
     """What there is to do for each block of lines. A line that is too long is passed over as it streams by."""
     rest, skipping = b"", False
     for piece in pieces:
