@@ -13,8 +13,11 @@ from typing import Any
 
 from pipeline.sniff.sample import Sample
 
-_USER = ("question", "prompt", "instruction", "query", "problem", "input", "user")
-_ASSISTANT = ("response", "completion", "solution", "output", "answer", "target", "golden", "assistant")
+_USER = ("question", "prompt", "instruction", "query", "problem", "input", "user", "问题", "提问", "指令", "输入")
+_ASSISTANT = (
+    *("response", "completion", "solution", "output", "answer", "target", "golden", "assistant"),
+    *("回答", "答案", "回复", "输出"),
+)
 _GOLD = ("golden", "final_answer", "answer", "target")
 _SYSTEM = ("system", "system_prompt")
 _CONTEXT = ("context", "body", "passage")

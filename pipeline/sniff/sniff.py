@@ -112,10 +112,10 @@ def _looked(file: RawFile, records: int, max_chars: int) -> _Looked:
     sample = take_sample(file, content, records)
     fit = best_fit(sample, max_chars)
     if fit is None:
-        raise unknown(file, sample)
+        raise unknown(file, sample, content)
     if fit.share < _LEAST:
         what = f"only {fit.kept:,} of {fit.records:,} rows fit {fit.guess.shape}: {counted(fit.refused)}"
-        raise SourceError(file.name, f"{what}; {listed(sample)}", by_hand(file, sample))
+        raise SourceError(file.name, f"{what}; {listed(sample)}", by_hand(file, sample, content))
     return _Looked(file, _kind(file, content, fit), sample, fit)
 
 

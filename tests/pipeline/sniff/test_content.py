@@ -119,6 +119,12 @@ def test_a_table_has_its_delimiter_among_the_steady_ones(rows: list[tuple[str, .
         ("rows.jsonl", b" \n\n", "no rows"),
         ("rows.jsonl", b'{"a": \n', "none of the first 1 records"),
         ("rows.jsonl", b'{"a": 1}\n', "no known shape; columns: a (number)"),
+        (
+            "rows.jsonl",
+            b'{"message_id": "b", "parent_id": "a", "text": "t", "role": "prompter"}\n',
+            "one message a row",
+        ),
+        ("rows.jsonl", b'{"chosen": "Human: a", "rejected": "Human: b"}\n', "without a prompt"),
         ("rows.jsonl", b'{"question": "a", "answer": ""}\n' * 3, "only 0 of 3 rows fit columns: empty_answer 3"),
     ],
 )
@@ -132,3 +138,13 @@ def test_what_is_no_table_of_a_known_shape_is_refused(sniffed: Any, name: str, d
 def test_a_broken_parquet_file_is_an_error_of_its_own(sniffed: Any, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not a readable parquet file"):
         sniffed(b"PAR1 and then nothing", "rows.parquet")
+
+
+def test_a_chinese_table_in_its_own_encoding_is_known_or_gets_a_command_that_reads_it(sniffed: Any) -> None:
+    rows = "".join(f"第{k}题是什么？,答案是{k}\n" for k in range(30))
+    finding = sniffed(f"问题,答案\n{rows}".encode("gb18030"), "known.csv")
+    assert (finding.kind.encoding, finding.kept) == ("gb18030", 30)
+    assert finding.kind.columns == {"user": "问题", "assistant": "答案"}
+    with pytest.raises(SourceError) as caught:
+        sniffed(f"甲,乙\n{rows}".encode("gb18030"), "other.csv")
+    assert "encoding: gb18030, shape: columns" in caught.value.fix
