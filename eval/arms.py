@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.record import Result
+from pipeline.manifest import open_bundle
 from train.run import open_run
 
 # Settings in which arms may differ: places, seeds, and what is only watched or done afterwards.
@@ -75,7 +76,7 @@ def _settings(result: Result) -> dict[str, Any]:
     if run is None:
         return {"model": result.metrics["model"]}
     manifest = open_run(run["path"], Path(run["path"])).manifest
-    bundle = json.loads((Path(manifest["bundle"]["path"]) / "manifest.json").read_text(encoding="utf-8"))["config"]
+    bundle = open_bundle(manifest["bundle"]["path"], Path(manifest["bundle"]["path"]).parent).manifest["config"]
     built = _without(bundle, _PLACES) | {
         "mix": _without(bundle["mix"], {"weights", "name"}),
         "split": _without(bundle["split"], {"validation_from"}),

@@ -93,13 +93,16 @@ class Folder:
         self.write_text(name, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
     @contextmanager
+    def table(self, name: str, schema: pa.Schema) -> Generator[pa.ipc.RecordBatchStreamWriter]:
+        """A file of record batches, an Arrow stream."""
+        with self.open(name) as stream, pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), schema) as writer:
+            yield writer
+
+    @contextmanager
     def dataset(self, name: str, schema: pa.Schema) -> Generator[pa.ipc.RecordBatchStreamWriter]:
         """A split as `datasets.save_to_disk` lays it out, in the subfolder `name` ("" for the folder itself)."""
         prefix = f"{name}/" if name else ""
-        with (
-            self.open(prefix + DATA) as stream,
-            pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), with_features(schema)) as writer,
-        ):
+        with self.table(prefix + DATA, with_features(schema)) as writer:
             yield writer
         fingerprint = self.files[prefix + DATA]["xxh3_128"][:16]
         self.write_json(

@@ -22,10 +22,10 @@ from pipeline.errors import SourceError, StoreError
 from pipeline.folder import Folder
 from pipeline.normalize import normalize
 from pipeline.pool import FORMAT, LINES, Pool, whole_pool
+from pipeline.quarantine import quarantined
 from pipeline.rows import pool_rows
-from pipeline.schema import POOL, REFUSED_COLUMNS
+from pipeline.schema import POOL
 from pipeline.sources.block import MAX_RECORD_BYTES, Block
-from pipeline.sources.drafts import Drafts
 from pipeline.sources.files import RawFile, find_files
 from pipeline.sources.read import read_files, read_literal
 from pipeline.sources.shapes import SHAPES, make_drafts
@@ -131,9 +131,9 @@ def _make(source: Source, file: str, block: Block, max_chars: int) -> _Made:
     columns, unreadable = block.frame.columns, len(block.refused)
     raw_rows = len(block.record) + unreadable
     if len(block.record) == 0:
-        return _Made(columns, raw_rows, unreadable, _refused(source.name, file, block, None), {}, None, None)
+        return _Made(columns, raw_rows, unreadable, quarantined(source.name, file, block, None), {}, None, None)
     drafts = normalize(make_drafts(block, source), max_chars)
-    refused = _refused(source.name, file, block, drafts)
+    refused = quarantined(source.name, file, block, drafts)
     if len(drafts.rows) == 0:
         return _Made(columns, raw_rows, unreadable, refused, drafts.counts, None, None)
     rows, lines = pool_rows(drafts, source.name, list(source.tags), block.record)
@@ -159,9 +159,8 @@ def _write(
     missing = ""
     with (
         target.dataset("", POOL) as rows,
-        target.open(LINES) as stream,
+        target.table(LINES, _LINE) as lines,
         target.open("quarantine.jsonl") as quarantine,
-        pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), _LINE) as lines,
     ):
         for made in in_order(lambda item: _make(source, item[0], item[1], limits.max_chars), blocks):
             columns |= dict.fromkeys(made.columns)
@@ -195,37 +194,9 @@ def _write(
     )
 
 
-def _refused(source: str, file: str, block: Block, drafts: Drafts | None) -> pl.DataFrame:
-    """The block's refused rows, by the reader and by normalizing, in their order."""
-    found = [
-        (source, bad.record, file, bad.line, bad.offset, bad.reason, bad.detail, bad.text) for bad in block.refused
-    ]
-    if drafts is not None:
-        for i, reason, detail in drafts.refused.iter_rows():
-            text = _as_json(block, i)[:200]
-            where = int(block.record[i]), file, int(block.line[i]), int(block.offset[i])
-            found.append((source, *where, reason, detail, text))
-    frame = pl.DataFrame(sorted(found, key=lambda row: row[1]), schema=REFUSED_COLUMNS, orient="row")
-    return frame.with_columns(
-        pl.when(pl.col("line") > 0).then("line").alias("line"),
-        pl.when(pl.col("offset") >= 0).then("offset").alias("offset"),
-    )
-
-
 def _detail(refused: pl.DataFrame, reason: str) -> str:
     """The first detail of a reason, "" if there is none."""
     return next(iter(refused.filter(pl.col("reason") == reason)["detail"]), "")
-
-
-def _as_json(block: Block, i: int) -> str:
-    """Row *i* of a block as the JSON object that it was, or would be."""
-    members = [
-        f"{json.dumps(name, ensure_ascii=False)}: "
-        f"{value if name in block.json_columns else json.dumps(value, ensure_ascii=False)}"
-        for name, value in block.frame.row(i, named=True).items()
-        if value is not None
-    ]
-    return f"{{{', '.join(members)}}}"
 
 
 def _require_columns(source: Source, have: Sequence[str], missing: int, detail: str, readable: int) -> None:

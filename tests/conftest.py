@@ -85,9 +85,9 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
 
 def make_source(shape: str, columns: Mapping[str, str], options: Mapping[str, Any], **more: Any) -> Source:
     """Settings with the shape's own defaults filled in."""
-    usual = {role: name for role, name in SHAPES[shape].columns.items() if name is not None}
-    default = {name: value for name, (value, _, _) in SHAPES[shape].options.items()}
-    return Source("test", shape, (), columns={**usual, **columns}, options={**default, **options}, **more)
+    known = SHAPES[shape]
+    columns, options = {**known.usual_columns, **columns}, {**known.usual_options, **options}
+    return Source("test", shape, (), columns=columns, options=options, **more)
 
 
 def outcomes(drafts: Drafts) -> list[Any]:

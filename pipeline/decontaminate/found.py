@@ -41,7 +41,7 @@ def make_overlaps(pools: Sequence[Pool], sets: Sequence[Pool], settings: Deconta
     def write(target: Folder, pool: Pool) -> dict[str, Any]:
         with report.progress(f"overlap  {pool.name}") as advance:
             found = overlaps(pool.rows()["messages"], evaluation(), advance)
-        with target.open(DATA) as stream, pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), _SCHEMA) as writer:
+        with target.table(DATA, _SCHEMA) as writer:
             writer.write_table(found.to_arrow().cast(_SCHEMA))
         return {"rows": len(found)}
 

@@ -12,6 +12,7 @@ from pipeline.ingest import make_pool
 from pipeline.pool import Pool
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files
+from pipeline.sources.shapes import SHAPES
 from pipeline.sources.source import Source
 
 # The columns that a question stands in, the likeliest first.
@@ -63,19 +64,10 @@ def shaped(source: Source) -> Source:
             break
     for shape, needed in _WHOLE.items():
         if needed <= set(columns):
-            return dataclasses.replace(source, shape=shape, **_usual(shape))
+            known = SHAPES[shape]
+            return dataclasses.replace(source, shape=shape, columns=known.usual_columns, options=known.usual_options)
     question = next((name for name in QUESTION if name in columns), None)
     if question is None:
         what = f"no column of questions in {source.path} (have: {', '.join(columns)}; known: {', '.join(QUESTION)})"
         raise SourceError(f"source {source.name}", what, "")
     return dataclasses.replace(source, shape="columns", columns={"user": question, "assistant": question})
-
-
-def _usual(shape: str) -> dict[str, dict[str, object]]:
-    from pipeline.sources.shapes import SHAPES
-
-    known = SHAPES[shape]
-    return {
-        "columns": {role: column for role, column in known.columns.items() if column is not None},
-        "options": {option: default for option, (default, _, _) in known.options.items()},
-    }

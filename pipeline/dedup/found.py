@@ -31,7 +31,7 @@ def make_clusters(texts: pl.Series, keys: pl.Series, near: Near, pool: Pool, pla
 
     def write(target: Folder) -> dict[str, Any]:
         first = near_clusters(texts, near)
-        with target.open(DATA) as stream, pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), _SCHEMA) as writer:
+        with target.table(DATA, _SCHEMA) as writer:
             writer.write_table(pa.table([integers(first)], schema=_SCHEMA))
         return {"rows": len(first)}
 

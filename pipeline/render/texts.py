@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.folder import DATA, Folder
 from pipeline.kept import Kept, keep
 from pipeline.pool import Pool
@@ -48,7 +46,7 @@ def make_texts(
 def _write(target: Folder, pool: Pool, rendering: Rendering, progress: Callable[[int], None]) -> dict[str, Any]:
     refused: list[tuple[str, str]] = []
     rows = 0
-    with target.open(DATA) as stream, pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), RENDERED) as writer:
+    with target.table(DATA, RENDERED) as writer:
         batches = pool.rows().select(["id", "messages", "tools", "meta"]).to_batches()
         done = in_order(lambda batch: render(batch, rendering), batches)
         for batch, rendered in zip(batches, done, strict=True):

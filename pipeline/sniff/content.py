@@ -12,7 +12,7 @@ from itertools import islice
 from pipeline.errors import SourceError
 from pipeline.sources.block import BLOCK_BYTES
 from pipeline.sources.encodings import seems_to_be
-from pipeline.sources.files import COMPRESSIONS, FORMATS, RawFile
+from pipeline.sources.files import FORMATS, RawFile, format_of
 
 HEAD_BYTES = BLOCK_BYTES
 _BINARY_FORMATS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow"}
@@ -59,7 +59,7 @@ def look(file: RawFile) -> Content:
     text = decoded(head, encoding)
     if "\0" in text:
         raise SourceError(file.name, "the file is binary, of no format known here", f"give one of {' '.join(FORMATS)}")
-    known = format_by_name(file.path.name)
+    known = format_of(file.path)[0]
     if _JSON.match(text):
         return Content("json", encoding=encoding)
     delimiter, rows = find_delimiter(text, whole=len(head) < HEAD_BYTES)
@@ -69,19 +69,6 @@ def look(file: RawFile) -> Content:
         return Content("json", encoding=encoding)
     what = "plain text: neither JSON nor a table with a delimiter, so there is no question and no answer in it"
     raise SourceError(file.name, what, "bring it into rows: a CSV with a column for each, or one JSON object a line")
-
-
-def format_by_name(name: str) -> str | None:
-    """The format that a file's ending stands for, that of a compression left aside."""
-    parts = name.lower().split(".")[1:]
-    if parts and f".{parts[-1]}" in COMPRESSIONS:
-        parts.pop()
-    return FORMATS.get(f".{parts[-1]}") if parts else None
-
-
-def usual_delimiter(name: str) -> str:
-    """The delimiter with which a file of this name is read unless another one is set."""
-    return "\t" if ".tsv" in name.lower() else ","
 
 
 def find_delimiter(text: str, whole: bool) -> tuple[str | None, int]:

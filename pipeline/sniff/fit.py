@@ -69,10 +69,8 @@ def fit(guess: Guess, sample: Sample, max_chars: int) -> Fit:
 def _adapted(guess: Guess, block: Block) -> Drafts:
     """The block through the shape's adapter, without the columns that only `meta` would keep."""
     shape = SHAPES[guess.shape]
-    usual = {role: name for role, name in shape.columns.items() if name is not None}
-    columns = usual | dict(guess.columns)
-    options = {name: default for name, (default, _, _) in shape.options.items()}
-    source = Source("sniff", guess.shape, (), columns=columns, options=options)
+    columns = {**shape.usual_columns, **guess.columns}
+    source = Source("sniff", guess.shape, (), columns=columns, options=shape.usual_options)
     used = {*columns.values()}
     frame = pl.DataFrame(
         [series for series in block.frame.get_columns() if series.name in used], height=len(block.record)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import PoolmixError, SourceError
-from pipeline.sniff.content import Content, format_by_name, look, usual_delimiter
+from pipeline.sniff.content import Content, look
 from pipeline.sniff.fit import Fit, best_fit
 from pipeline.sniff.refusals import by_hand, listed, unknown
 from pipeline.sniff.sample import Column, Sample, take_sample
-from pipeline.sources.files import RawFile, find_files
+from pipeline.sources.files import RawFile, find_files, format_of
 from pipeline.sources.shapes import SHAPES
 
 # A folder may hold thousands of parts of one data set.
@@ -102,8 +102,8 @@ def _ignored(path: str) -> list[str]:
     place = Path(path).expanduser()
     if not place.is_dir():
         return []
-    names = [file.name for file in place.iterdir() if file.is_file() and not file.name.startswith(".")]
-    return [name for name in names if format_by_name(name) is None]
+    files = [file for file in place.iterdir() if file.is_file() and not file.name.startswith(".")]
+    return [file.name for file in files if format_of(file)[0] is None]
 
 
 def _looked(file: RawFile, records: int, max_chars: int) -> _Looked:
@@ -125,13 +125,12 @@ def counted(reasons: Mapping[str, int]) -> str:
 
 
 def _kind(file: RawFile, content: Content, fit: Fit) -> Kind:
-    name, shape = file.path.name, SHAPES.get(fit.guess.shape)
-    usual = shape.columns if shape else {}
+    usual = SHAPES[fit.guess.shape].columns
     return Kind(
         shape=fit.guess.shape,
         columns={role: column for role, column in fit.guess.columns.items() if usual.get(role) != column},
-        format=content.format if content.format != format_by_name(name) else None,
-        delimiter=content.delimiter if content.delimiter != usual_delimiter(name) else None,
+        format=content.format if content.format != format_of(file.path)[0] else None,
+        delimiter=content.delimiter if content.delimiter != file.delimiter else None,
         encoding=content.encoding,
     )
 

@@ -41,6 +41,11 @@ class RawFile:
         """The decompressed bytes as a stream."""
         return pa.input_stream(str(self.path), compression=self.compression, buffer_size=1 << 20)
 
+    @property
+    def delimiter(self) -> str:
+        """What separates the cells of a CSV with this ending, unless the settings say otherwise."""
+        return "\t" if ".tsv" in (suffix.lower() for suffix in self.path.suffixes) else ","
+
     def digest(self) -> tuple[int, str]:
         """Size in bytes and xxh3-128 of the file as it lies on disk."""
         state, size = xxhash.xxh3_128(), 0
@@ -60,7 +65,7 @@ def find_files(source: str, path: str, format: str | None = None) -> list[RawFil
     where, place = f"source {source}", Path(path).expanduser()
     if place.is_dir():
         found = [
-            file for file in place.iterdir() if file.is_file() and _format(file)[0] and not file.name.startswith(".")
+            file for file in place.iterdir() if file.is_file() and format_of(file)[0] and not file.name.startswith(".")
         ]
         if not found:
             raise SourceError(
@@ -110,7 +115,8 @@ def glob_root(pattern: str) -> str:
     return str(Path(*parts)) if parts else "."
 
 
-def _format(path: Path) -> tuple[str | None, str | None]:
+def format_of(path: Path) -> tuple[str | None, str | None]:
+    """The format and the compression that a file's ending stands for."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     if compression:
@@ -119,7 +125,7 @@ def _format(path: Path) -> tuple[str | None, str | None]:
 
 
 def _raw_file(source: str, path: Path, root: Path, format: str | None) -> RawFile:
-    known, compression = _format(path)
+    known, compression = format_of(path)
     chosen = format or known
     if chosen is None:
         raise SourceError(

@@ -63,8 +63,7 @@ def _read(
         with file.open() as raw:
             stream = transcoded(raw, encoding) if encoding not in (None, "utf-8") else raw
             if file.format == "csv":
-                tabs = ".tsv" in (suffix.lower() for suffix in file.path.suffixes)
-                yield from read_csv(stream, where, delimiter or ("\t" if tabs else ","), max_record_bytes)
+                yield from read_csv(stream, where, delimiter or file.delimiter, max_record_bytes)
             else:
                 yield from read_json(stream, max_record_bytes)
     except OSError as error:

@@ -62,7 +62,6 @@ def _source(name: str, node: Settings, corpus: str, root: Path) -> Source:
             columns.required(role, is_text, "the name of a column", "NAME", "")
     options = Settings(node.node.get("options"), node.path("options"), node.errors)
     options.known(set(shape.options))
-    usual = {role: column for role, column in shape.columns.items() if column is not None}
     place = _place(name, node, corpus, root)
     return Source(
         name=name,
@@ -75,7 +74,7 @@ def _source(name: str, node: Settings, corpus: str, root: Path) -> Source:
             "delimiter", lambda value: isinstance(value, str) and len(value) == 1, "one character", "';'"
         ),
         encoding=node.value("encoding", lambda value: value in ENCODINGS, f"one of {', '.join(ENCODINGS)}", "gb18030"),
-        columns=usual
+        columns=shape.usual_columns
         | {role: columns.value(role, is_text, "the name of a column", "NAME", "") for role in columns.node},
         options={
             option: options.value(option, good, allowed, str(default or allowed.split(",")[0]), default)

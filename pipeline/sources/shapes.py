@@ -35,6 +35,16 @@ class Shape:
     needs: tuple[str, ...]
     options: Mapping[str, tuple[Any, Callable[[Any], bool], str]] = field(default_factory=dict)
 
+    @property
+    def usual_columns(self) -> dict[str, str]:
+        """The column of each role that has a usual one."""
+        return {role: column for role, column in self.columns.items() if column is not None}
+
+    @property
+    def usual_options(self) -> dict[str, Any]:
+        """The options with their defaults."""
+        return {option: default for option, (default, _, _) in self.options.items()}
+
 
 def make_drafts(block: Block, source: Source) -> Drafts:
     """The conversations of one block by the source's shape, `<think>` split off where the source asks for it."""

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.folder import DATA, Folder
 from pipeline.kept import Kept, keep
 from pipeline.pool import Pool
@@ -60,7 +58,7 @@ def _write(
     rendered = texts.table().to_batches()
     batches = pool.rows().select(["messages", "tools", "meta"]).to_batches()
     pairs = list(zip(batches, rendered, strict=True))
-    with target.open(DATA) as stream, pa.ipc.new_stream(pa.PythonFile(stream, mode="w"), ENCODED) as writer:
+    with target.table(DATA, ENCODED) as writer:
         for encoded in in_order(lambda pair: encode(*pair, codec, renderer, fast), pairs):
             writer.write_batch(encoded.columns)
             slow += encoded.slow

@@ -52,9 +52,8 @@ def said() -> Callable[[Finding], tuple[str, dict[str, str]]]:
     """said(finding) → its shape, and the column of each role that is set or has the shape's usual name."""
 
     def call(finding: Finding) -> tuple[str, dict[str, str]]:
-        shape = SHAPES.get(finding.kind.shape)
         have = {column.name for column in finding.columns}
-        usual = {role: name for role, name in (shape.columns if shape else {}).items() if name in have}
+        usual = {role: name for role, name in SHAPES[finding.kind.shape].columns.items() if name in have}
         return finding.kind.shape, {**usual, **finding.kind.columns}
 
     return call

@@ -19,7 +19,7 @@ FORMS = {
     "b.json": json.dumps(ROWS, ensure_ascii=False),
     "a.csv": "q,a\n" + "".join(f"{row['q']},{row['a']}\n" for row in ROWS),
 }
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -24,7 +24,6 @@ FILES = int(os.environ.get("POOLMIX_FUZZ_FILES", "0"))
 LIMIT = 400
 many = settings(
     max_examples=FILES or 150,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=not FILES,
     database=None,
