@@ -17,7 +17,7 @@ from pipeline.tokens.fast import Differs
 from pipeline.tools import ids_folder
 from pipeline.workers import in_order
 
-FORMAT = "poolmix ids 1"
+FORMAT = "poolmix ids 2"
 
 
 def make_ids(

@@ -13,6 +13,10 @@ from pipeline.tokens.fast import Fast
 from pipeline.tokens.reference import Span
 from pipeline.tokens.tokenizer import TokenizerFile
 
+# Characters newer than this version of Unicode may be letters for one library and nothing for the other, which then
+# cut a text in different places.
+_TOO_NEW = r"[^\p{Age:15.0}]"
+
 
 @dataclass(frozen=True)
 class Ids:
@@ -51,7 +55,8 @@ def quick_ids(
 
     It gives no offsets. But the bytes of the tokens laid end to end must be the text, byte for byte, and then say
     where each token begins and ends. Where they are not (a normalizer changed the text, say), or where a text has
-    bytes that the vocabulary lacks, the reference decides. Raises: Differs if gigatoken ends.
+    bytes that the vocabulary lacks or characters that are newer than some libraries, the reference decides. Raises:
+    Differs if gigatoken ends.
     """
     texts = text.gather(plain)
     separator = next((token for token in file.special if not texts.str.contains(token, literal=True).any()), None)
@@ -70,6 +75,7 @@ def quick_ids(
     wrong = _wrong(written, np.frombuffer(data, np.uint8), own, bounds)
     row_of = np.repeat(np.arange(len(plain)), np.diff(np.append(first, len(whole))))
     wrong[row_of[whole >= file.size]] = True
+    wrong |= texts.str.contains(_TOO_NEW).to_numpy()
     shift = (bounds - own)[:, 0]  # 0 unless a row before has other bytes than its text
     trained = _trained(texts, targets, plain, bounds[:, 0], edges[1:] + shift[row_of], np.diff(edges))
     kept = np.ones(len(whole), dtype=bool)
