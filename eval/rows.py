@@ -57,6 +57,7 @@ def choose_rows(bundle: Bundle, limit: int | None) -> Rows:
         )
     ]
     asked = [{**row, "messages": row["messages"][:-1]} for row in plain]
+    bundle.require_current()
     return Rows(place, frame.select("id", "source", "tags", group="prompt_key"), values, asked)
 
 

@@ -22,10 +22,12 @@ from pipeline.ingest import make_pool
 from pipeline.inputs import Inputs, input_warnings, make_inputs
 from pipeline.kept import Kept
 from pipeline.keys import rank
-from pipeline.manifest import open_bundle
+from pipeline.locks import using
+from pipeline.manifest import Bundle, open_bundle
 from pipeline.mix.order import order_rows
 from pipeline.mix.plan import measure
 from pipeline.mix.strategies import plan_mix
+from pipeline.needs import require_for_inputs, require_for_mix
 from pipeline.places import stack
 from pipeline.pool import Pool
 from pipeline.publish import publish
@@ -45,6 +47,11 @@ def build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.
     Raises: PoolmixError for what the user can mend; finished pools stay, nothing else is left behind.
     """
     require_settings(settings)
+    with using(settings.paths.pools):
+        return _build(settings, with_, command, sweep, say)
+
+
+def _build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.Say) -> Path:
     with writing(settings.paths.pools):
         # Evaluation sets first: they are small, and one that cannot be had is said before the long work.
         sets = make_sets(
@@ -52,9 +59,11 @@ def build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.
         )
         pools = make_pools(settings, say)
         found = make_overlaps(pools, sets, settings.decontaminate, settings.paths.pools)
+        require_for_inputs(with_)
         inputs = make_inputs(settings.inputs, pools, settings.paths.pools, with_, say)
     if settings.split.validation_from is None:  # a reused validation split is rendered when it is written
         with_.dismiss()
+    require_for_mix(pools, inputs)
     outcome = decide(settings, pools, sets, found, inputs, say)
     for warning in outcome.warnings:
         _LOG.warning("warning: %s", warning)
@@ -71,7 +80,8 @@ def decide(
     """
     rows = stack(pools, inputs.texts)
     encoded = EncodedRows([kept.table() for kept in inputs.ids], settings.inputs.cutting) if inputs.ids else None
-    reused = reused_validation(settings)
+    earlier = _validation_from(settings)
+    reused = open_table(earlier.folder / "validation" / DATA) if earlier is not None else None
     selection = select_rows(settings, pools, [kept.table() for kept in found], reused, say, _width(settings))
     unique = selection.unique
     unique = unique.with_columns(fates(unique, settings, reused).alias("fate"))
@@ -99,6 +109,7 @@ def decide(
             *set_warnings(sets),
         ],
         encoded=encoded,
+        earlier=earlier,
     )
 
 
@@ -151,12 +162,10 @@ def require_settings(settings: Build) -> None:
         raise ConfigErrors(errors)
 
 
-def reused_validation(settings: Build) -> pa.Table | None:
-    """The rows of the validation split that is reused, if one is."""
-    if settings.split.validation_from is None:
-        return None
-    bundle = open_bundle(settings.split.validation_from, settings.paths.bundles)
-    return open_table(bundle.folder / "validation" / DATA)
+def _validation_from(settings: Build) -> Bundle | None:
+    """The bundle whose validation split is reused, if one is."""
+    name = settings.split.validation_from
+    return open_bundle(name, settings.paths.bundles) if name is not None else None
 
 
 def fates(unique: pl.DataFrame, settings: Build, reused: pa.Table | None) -> pl.Series:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,9 @@ from pipeline.schema import BUNDLE, bundle_schema
 from pipeline.selection import Selection
 from pipeline.store import open_table
 from pipeline.tokens.cutting import EncodedRows
+
+if TYPE_CHECKING:
+    from pipeline.manifest import Bundle
 
 JSONL = {"train": "train.jsonl", "validation": "val.jsonl"}
 # Rows gathered at once: some megabytes of ordinary chat.
@@ -46,6 +50,7 @@ class Outcome:
     validation: pl.DataFrame
     warnings: Sequence[str]
     encoded: EncodedRows | None = None  # of all pools, where the build has a tokenizer
+    earlier: Bundle | None = None  # whose validation split is reused, where one is
 
     @property
     def refused(self) -> pl.DataFrame:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -21,15 +23,57 @@ from pipeline.mix.account import accounts
 from pipeline.pool import Pool
 from pipeline.sources.source import Source
 
+_LOG = logging.getLogger(__name__)
 FORMAT = "poolmix bundle 1"
+_TRIES = 20
+Result = TypeVar("Result")
+Version = tuple[int, int, int]
+
+
+class ReplacedError(StoreError):
+    """Another bundle took the place of one that was being read."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk."""
+    """A bundle on disk. `version` is the file that its manifest was read from: a new bundle has another."""
 
     folder: Path
     manifest: dict[str, Any]
+    version: Version
+
+    def is_current(self) -> bool:
+        """Whether the folder still is the bundle that was opened; what was read of it until then is of this one."""
+        try:
+            return _version(os.stat(self.folder / "manifest.json")) == self.version
+        except OSError:
+            return False
+
+    def require_current(self) -> None:
+        """Raises: ReplacedError if another bundle stands in its place, or none."""
+        if not self.is_current():
+            what = "another bundle took its place while this one was read"
+            raise ReplacedError(f"bundle {self.folder}", what, "run the command again")
+
+
+def read_whole(name: str, bundles: Path, read: Callable[[Bundle], Result]) -> Result:
+    """What `read` finds in the bundle that `open_bundle` opens, all of it of one bundle: where another takes its
+    place meanwhile, it is read again. No lock is taken: who reads neither waits nor keeps anyone waiting.
+    Raises: ReplacedError where that goes on; what `open_bundle` and `read` raise.
+    """
+    for _ in range(_TRIES):
+        bundle = open_bundle(name, bundles)
+        try:
+            found = read(bundle)
+        except Exception:  # half of one bundle and half of another may lead to any
+            if bundle.is_current():
+                raise
+        else:
+            if bundle.is_current():
+                return found
+        _LOG.info("another bundle took the place of %s: reading that one", bundle.folder)
+    what = f"another bundle took its place {_TRIES} times while it was read"
+    raise ReplacedError(f"bundle {name}", what, "wait until nothing writes there, or build with another out=")
 
 
 def open_bundle(name: str, bundles: Path) -> Bundle:
@@ -55,12 +99,17 @@ def open_bundle(name: str, bundles: Path) -> Bundle:
             "run `python -m pipeline build`, or name a bundle's folder",
         )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as stream:
+            version, manifest = _version(os.fstat(stream.fileno())), json.loads(stream.read())
     except ValueError as error:
         raise StoreError(str(path), f"not valid JSON ({error})", "build the bundle again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(str(path), f"not a manifest of format '{FORMAT}'", "build the bundle again with this version")
-    return Bundle(folder, manifest)
+    return Bundle(folder, manifest, version)
+
+
+def _version(status: os.stat_result) -> Version:
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def bundle_manifest(

@@ -17,10 +17,10 @@ from pipeline.bundle import Outcome, copy_split, write_split
 from pipeline.configuration import Build
 from pipeline.errors import ConfigError
 from pipeline.folder import DATA, Folder
-from pipeline.manifest import bundle_manifest, card, open_bundle
+from pipeline.manifest import FORMAT, bundle_manifest, card
 from pipeline.pool import DUPLICATES
 from pipeline.schema import REFUSED_COLUMNS
-from pipeline.store import lock, new_folder, open_table, write_pointer
+from pipeline.store import lock, new_folder, open_table, whole_manifest, write_pointer
 from pipeline.tokens.cutting import EncodedRows
 from pipeline.tokens.dataset import tokens_key, write_tokens
 from pipeline.tokens.of_bundle import encode_table, rendered, rows_in_order
@@ -29,7 +29,8 @@ from pipeline.tools import Tools
 
 def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep: bool, say: report.Say) -> Path:
     """Write the bundle beside its place and show it in one step."""
-    name = f"{settings.mix.name}-{address(settings, outcome, with_)[:8]}"
+    own = address(settings, outcome, with_)
+    name = f"{settings.mix.name}-{own[:8]}"
     folder = settings.paths.bundles / name
     if settings.out is not None:
         folder = settings.out / name if sweep else settings.out
@@ -37,32 +38,40 @@ def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep
         raise ConfigError(
             f"out={folder}", "the folder holds something else than a bundle", "name a new or empty folder"
         )
-    with lock(settings.paths.pools, folder), new_folder(folder) as target:
-        write(target, settings, outcome, with_, command, folder.name, say)
+    with lock(settings.paths.pools, folder) as waited:
+        # What the process that was waited for made serves, but for a validation split that may have been another then.
+        if not waited or outcome.earlier is not None or not _is_made(folder, own):
+            with new_folder(folder) as target:
+                write(target, settings, outcome, with_, command, folder.name, say)
     inside = folder.parent == settings.paths.bundles
     write_pointer(settings.paths.bundles / "latest", folder.name if inside else str(folder.resolve()))
     return folder
+
+
+def _is_made(folder: Path, own: str) -> bool:
+    found = whole_manifest(folder, FORMAT)
+    return found is not None and found.get("address") == own
 
 
 def write(
     target: Folder, settings: Build, outcome: Outcome, with_: Tools, command: str, name: str, say: report.Say
 ) -> None:
     """Every file of the bundle, the manifest last."""
-    reused = settings.split.validation_from
+    earlier = outcome.earlier
     with ThreadPoolExecutor(1) as other:
         # Token ids of a reused validation split come from the split as it is written, all others from the pools.
-        early = other.submit(write_inputs, target, settings, outcome, with_) if reused is None else None
+        early = other.submit(write_inputs, target, settings, outcome, with_) if earlier is None else None
         digests = {"train": write_split(target, "train", outcome.rows, outcome.train)}
-        if reused is None:
+        if earlier is None:
             digests["validation"] = write_split(target, "validation", outcome.rows, outcome.validation)
             validation_rows = len(outcome.validation)
         else:
-            other_bundle = open_bundle(reused, settings.paths.bundles)
             renderer = with_.renderer
             render = partial(rendered, settings=settings.inputs, renderer=renderer) if renderer is not None else None
-            copy_split(target, "validation", other_bundle.folder, render)
-            digests["validation"] = other_bundle.manifest["digest"]["validation"]
-            validation_rows = other_bundle.manifest["rows"]["validation"]
+            copy_split(target, "validation", earlier.folder, render)
+            earlier.require_current()  # its rows were counted as those of the split when it was opened
+            digests["validation"] = earlier.manifest["digest"]["validation"]
+            validation_rows = earlier.manifest["rows"]["validation"]
         tokens = early.result() if early is not None else write_inputs(target, settings, outcome, with_)
     for line in report.token_lines(tokens["tokens"]) if "tokens" in tokens else []:
         say(line)
@@ -73,6 +82,7 @@ def write(
     if outcome.selection.clusters is not None:
         target.write_json("near.json", outcome.selection.clusters)
     manifest = bundle_manifest(settings, outcome, name, command, digests, validation_rows) | tokens
+    manifest["address"] = address(settings, outcome, with_)
     target.write_text("README.md", card(manifest))
     target.write_json("dataset_dict.json", {"splits": ["train", "validation"]})
     target.write_json("manifest.json", manifest | {"files": dict(sorted(target.files.items()))})

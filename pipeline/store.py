@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
 import polars as pl
 import pyarrow as pa
 import xxhash
 
 from pipeline.errors import StoreError, known_names
 from pipeline.folder import DATA, Folder, file_digest
+from pipeline.locks import locked
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -87,13 +87,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def lock(pools: Path, target: Path) -> Generator[None]:
-    """Only one process at a time writes `target`; a dead process holds nothing."""
-    folder = pools / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
+def lock(pools: Path, target: Path) -> Generator[bool]:
+    """Only one process at a time writes `target`; a dead process holds nothing. See `locked`, which it gives."""
     name = xxhash.xxh3_64_hexdigest(os.fsencode(target.resolve()))
-    with filelock.FileLock(str(folder / f"{name}.lock")):
-        yield
+    with locked(pools / ".locks" / f"{name}.lock", f"writes {target}") as waited:
+        yield waited
 
 
 def write_pointer(path: Path, text: str) -> None:

@@ -28,6 +28,7 @@ from pipeline.tools import tools
 def require_whole(bundle: Bundle) -> None:
     """Raises: StoreError if a file of the bundle is not the one that its manifest tells of."""
     wrong = damaged_file(bundle.folder, bundle.manifest["files"])
+    bundle.require_current()
     if wrong is not None:
         raise StoreError(f"bundle {bundle.folder.name}", wrong, "build it again")
 

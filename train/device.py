@@ -7,12 +7,12 @@ which a note names; nothing fails later for it.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.memory import most
 from train.settings import Hardware
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -79,22 +79,12 @@ def _processor_has_bf16() -> bool:
 
 
 def _main_memory() -> int:
-    """Bytes of main memory that this process may use: what is there, or what the system's limits leave of it."""
-    limits = [_read(f"/sys/fs/cgroup/{name}") for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    """Bytes of main memory that this process may have: what is free, or what the system's limits leave of it."""
+    if (free := most()) is not None:
+        return free
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min((limit for limit in limits if limit), default=8 << 30)
-
-
-def _read(path: str) -> int | None:
-    if sys.platform != "linux":
-        return None
-    try:
-        with open(path, encoding="ascii") as file:
-            text = file.read().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 8 << 30
 
 
 def choose(asked: Hardware, machine: Machine) -> Device:

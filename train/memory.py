@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import PoolmixError
+from pipeline.memory import MemoryShortError
 from train.attention import SHORT_DOCUMENT
 from train.device import BYTES, Device
 from train.settings import Train
@@ -28,10 +28,6 @@ _BESIDES = {"cuda": 1.0 * 2**30, "mps": 1.0 * 2**30, "cpu": 0.7 * 2**30}
 _FRAGMENTS = {"cuda": 1.1, "mps": 1.1, "cpu": 2.0}
 _LOGITS_AT_ONCE = 1024
 SHORT, MUCH = 0.9, 0.6  # of the device: above, it may not suffice; below, there is room
-
-
-class MemoryShortError(PoolmixError):
-    """The device's memory did not suffice."""
 
 
 @dataclass(frozen=True)

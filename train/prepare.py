@@ -63,6 +63,7 @@ def prepare(settings: Train, bundle: Bundle, root: Path, processes: int, say: Sa
     tokens, template = make_sequences(bundle, settings.config, node, files.folder, root, settings.paths.pools)
     sequences = training_sequences(tokens)
     documents = validation_documents(tokens, bundle, settings.schedule.eval_rows)
+    bundle.require_current()
     steps = plan_steps(sequences.tokens, sequences.targets, settings.schedule, processes)
     if steps.total == 0:
         what = f"{len(sequences.tokens)} sequences are too few for {processes} processes"
@@ -76,7 +77,7 @@ def prepare(settings: Train, bundle: Bundle, root: Path, processes: int, say: Sa
         checkpointing = estimate(shape, counts, device, most, False).total > SHORT * device.memory
     guess = estimate(shape, counts, device, most, checkpointing)
     say(f"memory     about {guess.line()}; there are {gib(device.memory)} GiB")
-    if device.kind == "cuda" and guess.total > 1.5 * device.memory:
+    if guess.total > 1.5 * device.memory:
         raise shortage(settings, device, checkpointing)
     return Prepared(
         bundle, device, files, template, tokens, sequences, documents, steps, counts, checkpointing, trackers

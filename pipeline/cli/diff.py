@@ -20,14 +20,18 @@ def run(config: dict[str, Any], _job: Job) -> None:
     """Print the difference."""
     import polars as pl
 
-    from pipeline.diff import diff
-    from pipeline.manifest import open_bundle
+    from pipeline.diff import Difference, diff
+    from pipeline.manifest import Bundle, read_whole
     from pipeline.report import table
     from pipeline.settings import bundle_setting, whole_setting
 
-    a, b = open_bundle(*bundle_setting(config, "a")), open_bundle(*bundle_setting(config, "b"))
+    names = [bundle_setting(config, name) for name in ("a", "b")]
     examples = whole_setting(config, "examples")
-    found = diff(a, b)
+
+    def compared(a: Bundle) -> tuple[Bundle, Bundle, Difference]:
+        return read_whole(*names[1], lambda b: (a, b, diff(a, b)))
+
+    a, b, found = read_whole(*names[0], compared)
     print(f"a  {a.folder}\nb  {b.folder}\n")
     print("configuration: the same" if not found.config else "configuration")
     settings = [[name, _short(one), _short(other)] for name, (one, other) in found.config.items()]

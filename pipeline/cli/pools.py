@@ -24,6 +24,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,7 +73,10 @@ def run(config: dict[str, Any], job: Job) -> None:
     if make:
         _make(config)
     if prune:
-        _prune(pools)
+        from pipeline.locks import removing
+
+        with removing(pools) if pools.is_dir() else nullcontext():
+            _prune(pools)
     entries = list(_entries(pools))
     head = ["  pool", "rows", "raw rows", "quarantined", "bytes", "made", "raw files"]
     lines = table(head, [_cells(entry) for entry in entries]) if entries else ["no pools yet: make=true makes them"]
@@ -86,11 +90,14 @@ def _make(config: dict[str, Any]) -> None:
     prepare_libraries(config.get("threads"))
     from pipeline.build import make_pools
     from pipeline.configuration import read_build
+    from pipeline.locks import using
 
     mix: dict[str, Any] = config.get("mix") or {}
     weights = dict.fromkeys(config.get("sources") or {}, 1) | (mix.get("weights") or {})  # pools need none
     build = {name: value for name, value in config.items() if name not in ("make", "prune")}
-    make_pools(read_build(build | {"mix": mix | {"weights": weights}}, root()), lambda line: print(line, flush=True))
+    settings = read_build(build | {"mix": mix | {"weights": weights}}, root())
+    with using(settings.paths.pools):
+        make_pools(settings, lambda line: print(line, flush=True))
 
 
 def _entries(pools: Path) -> Iterator[_Entry]:

@@ -52,30 +52,37 @@ if TYPE_CHECKING:
 
 def run(config: dict[str, Any], _job: Job) -> None:
     """Print what was asked for."""
-    from pipeline.manifest import open_bundle
+    from pipeline.manifest import read_whole
     from pipeline.pool import open_pool
     from pipeline.settings import bundle_setting
-    from pipeline.show.rows import refuse_both, require_source
+    from pipeline.show.rows import refuse_both
     from pipeline.show.settings import read_asked
 
     asked = read_asked(config)
     if asked.pool is not None:
         refuse_both(config)
-    place = open_bundle(*bundle_setting(config, "bundle")) if asked.pool is None else open_pool(asked.pool, asked.pools)
+        lines = _lines(open_pool(asked.pool, asked.pools), asked)
+    else:
+        lines = read_whole(*bundle_setting(config, "bundle"), lambda bundle: _lines(bundle, asked))
+    for line in lines:
+        print(line)
+
+
+def _lines(place: Any, asked: Asked) -> list[str]:
+    """What is printed of a bundle or pool: all of it is read before any is printed."""
+    from pipeline.show.rows import require_source
+
     known = list(place.manifest["sources"]) if asked.pool is None else [place.manifest["name"]]
     for name in asked.sources:
         require_source(f"sources={name}", name, known)
     if asked.id is not None:
-        _print_found(place, asked.id, asked)
-    elif asked.quarantine:
-        _print_refused(place.folder, asked)
-    elif asked.packed:
-        _print_packed(place, asked)
-    else:
-        _print_rows(place, asked)
+        return _found(place, asked.id, asked)
+    if asked.quarantine:
+        return _refused(place.folder, asked)
+    return _packed(place, asked) if asked.packed else _rows(place, asked)
 
 
-def _print_rows(place: Any, asked: Asked) -> None:
+def _rows(place: Any, asked: Asked) -> list[str]:
     from pipeline.cli import root
     from pipeline.folder import DATA
     from pipeline.show.rows import first_places, json_line, plain_row
@@ -91,14 +98,13 @@ def _print_rows(place: Any, asked: Asked) -> None:
     with opened as view:
         found = view.rows(rows, split if asked.pool is None else None, places) if view is not None else None
     pen = _pen()
-    if not asked.json:
-        _print_heading(place, f"{split} · {len(rows):,} of {table.num_rows:,} rows", view)
+    lines = [] if asked.json else _heading(place, f"{split} · {len(rows):,} of {table.num_rows:,} rows", view)
     for row, shown in zip(rows, found or [None] * len(rows), strict=True):
-        lines = [json_line(row_data(row, shown))] if asked.json else ["", *row_lines(row, shown, pen)]
-        print("\n".join(lines))
+        lines += [json_line(row_data(row, shown))] if asked.json else ["", *row_lines(row, shown, pen)]
+    return lines
 
 
-def _print_packed(place: Any, asked: Asked) -> None:
+def _packed(place: Any, asked: Asked) -> list[str]:
     from pipeline.cli import root
     from pipeline.show.rows import json_line
     from pipeline.show.text import packed_lines
@@ -108,27 +114,27 @@ def _print_packed(place: Any, asked: Asked) -> None:
     split = asked.rows or "train"
     with open_view(place, asked.template, asked.tokenizer or built_with(place), root()) as view:
         found = list(view.packed(split, asked.n))
-    if not asked.json:
-        _print_heading(place, f"{split} · {len(found):,} of {view.count(split):,} sequences", view)
+    lines = [] if asked.json else _heading(place, f"{split} · {len(found):,} of {view.count(split):,} sequences", view)
     for packed in found:
-        lines = [json_line(packed_data(packed))] if asked.json else ["", *packed_lines(packed, _pen())]
-        print("\n".join(lines))
+        lines += [json_line(packed_data(packed))] if asked.json else ["", *packed_lines(packed, _pen())]
+    return lines
 
 
-def _print_refused(folder: Path, asked: Asked) -> None:
+def _refused(folder: Path, asked: Asked) -> list[str]:
     from pipeline.pool import read_quarantine
     from pipeline.show.rows import json_line, refused_rows
     from pipeline.show.text import DIM, refused_lines
 
     refused = read_quarantine(folder)
     rows = refused_rows(refused, asked.n, asked.sources, asked.reason)
-    if not asked.json:
-        print(_pen().paint(f"{folder} · refused · {len(rows):,} of {len(refused):,} rows", DIM))
+    head = _pen().paint(f"{folder} · refused · {len(rows):,} of {len(refused):,} rows", DIM)
+    lines = [] if asked.json else [head]
     for row in rows:
-        print("\n".join([json_line(row)] if asked.json else ["", *refused_lines(row, _pen())]))
+        lines += [json_line(row)] if asked.json else ["", *refused_lines(row, _pen())]
+    return lines
 
 
-def _print_found(place: Any, id: str, asked: Asked) -> None:
+def _found(place: Any, id: str, asked: Asked) -> list[str]:
     from pipeline.cli import root
     from pipeline.pool import Pool
     from pipeline.show.provenance import find_in_bundle, find_in_pool
@@ -140,17 +146,17 @@ def _print_found(place: Any, id: str, asked: Asked) -> None:
     view, shown = _found_view(place, found, asked)
     if asked.json:
         values = {name: value for name, value in vars(found).items() if value is not None}
-        print(json_line(values | ({"row": row_data(found.row, shown)} if found.row is not None else {})))
-        return
-    _print_heading(place, "", view)
-    print(visible(found.note))
+        return [json_line(values | ({"row": row_data(found.row, shown)} if found.row is not None else {}))]
+    lines = [*_heading(place, "", view), visible(found.note)]
     if found.row is not None:
-        print("\n".join(found_lines(found.row, found.epochs, shown, _pen())))
+        lines += found_lines(found.row, found.epochs, shown, _pen())
     if found.refused is not None:
-        print("\n".join(refused_lines(found.refused, _pen())))
-    print(_pen().paint(f"raw: {visible(found.raw_note)}" if found.raw is not None else visible(found.raw_note), DIM))
+        lines += refused_lines(found.refused, _pen())
+    raw_note = visible(found.raw_note)
+    lines.append(_pen().paint(f"raw: {raw_note}" if found.raw is not None else raw_note, DIM))
     for name, value in (found.raw or {}).items():
-        print("\n".join(indented(f"{name}: {value}", 2)))
+        lines += indented(f"{name}: {value}", 2)
+    return lines
 
 
 def _found_view(place: Any, found: Found, asked: Asked) -> tuple[View | None, Shown | None]:
@@ -172,15 +178,14 @@ def _found_view(place: Any, found: Found, asked: Asked) -> tuple[View | None, Sh
         return view, view.rows([plain_row(table, at[0])], split, at)[0]
 
 
-def _print_heading(place: Any, what: str, view: View | None) -> None:
+def _heading(place: Any, what: str, view: View | None) -> list[str]:
     from pipeline.show.rows import visible
     from pipeline.show.text import DIM
 
     pen = _pen()
     facts = [str(place.folder), what, *([view.template, view.tokenizer or ""] if view is not None else [])]
-    print(pen.paint(visible(" · ".join(fact for fact in facts if fact)), DIM))
-    if view is not None:
-        print(pen.legend(view.tokenizer is not None, view.sequences is not None))
+    line = pen.paint(visible(" · ".join(fact for fact in facts if fact)), DIM)
+    return [line] if view is None else [line, pen.legend(view.tokenizer is not None, view.sequences is not None)]
 
 
 def _pen() -> Pen:

@@ -28,7 +28,7 @@ from pipeline.cli.front import Job
 def run(config: dict[str, Any], _job: Job) -> None:
     """Print the counts."""
     from pipeline.errors import ConfigErrors, PoolmixError
-    from pipeline.manifest import open_bundle
+    from pipeline.manifest import read_whole
     from pipeline.pool import open_pool
     from pipeline.settings import Settings, bundle_setting, is_text, read_paths, whole_setting
     from pipeline.show.rows import json_line, refuse_both
@@ -47,5 +47,5 @@ def run(config: dict[str, Any], _job: Job) -> None:
         refuse_both(config)
         counts = pool_statistics(open_pool(pool, paths.pools), examples)
     else:
-        counts = bundle_statistics(open_bundle(*bundle_setting(config, "bundle")), examples)
+        counts = read_whole(*bundle_setting(config, "bundle"), lambda bundle: bundle_statistics(bundle, examples))
     print(json_line(counts) if form == "json" else "\n".join(statistics_lines(counts)))

@@ -33,12 +33,16 @@ _SHOWN = 5
 
 def run(config: dict[str, Any], _job: Job) -> int:
     """Print each check with what was found; returns 3 if any fails, else 0."""
-    from pipeline.manifest import open_bundle
+    from pipeline.manifest import read_whole
     from pipeline.settings import bundle_setting
 
-    bundle = open_bundle(*bundle_setting(config, "bundle"))
+    return read_whole(*bundle_setting(config, "bundle"), lambda bundle: _print_checks(config, bundle))
+
+
+def _print_checks(config: dict[str, Any], bundle: Bundle) -> int:
     failed = 0
     for check in _checks(bundle, _inputs(config, bundle)):
+        bundle.require_current()
         failed += bool(check.faults)
         print(f"{'FAILED' if check.faults else 'ok':<6}  {check.name:<17}  {check.promise}", flush=True)
         for fault in check.faults[:_SHOWN]:

@@ -16,6 +16,7 @@ from pipeline.arrow import integers, numbers
 from pipeline.dedup.near import Near, near_clusters
 from pipeline.folder import DATA, Folder
 from pipeline.kept import keep
+from pipeline.needs import require_for_near
 from pipeline.pool import Pool
 
 FORMAT = "poolmix near 1"
@@ -30,6 +31,7 @@ def make_clusters(texts: pl.Series, keys: pl.Series, near: Near, pool: Pool, pla
     state.update(keys.str.join("").item().encode())
 
     def write(target: Folder) -> dict[str, Any]:
+        require_for_near(int(texts.str.len_bytes().sum()))
         first = near_clusters(texts, near)
         with target.table(DATA, _SCHEMA) as writer:
             writer.write_table(pa.table([integers(first)], schema=_SCHEMA))

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.errors import SourceError
-from pipeline.sources.block import BLOCK_BYTES
+from pipeline.sources.block import HEAD_BYTES
 from pipeline.sources.encodings import seems_to_be
 from pipeline.sources.files import FORMATS, RawFile, format_of
 
-HEAD_BYTES = BLOCK_BYTES
 _BINARY_FORMATS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow"}
 # First bytes → what such a file is, and what to do with it.
 _FOREIGN = {

@@ -11,8 +11,12 @@ import msgspec
 import numpy as np
 import polars as pl
 
-# A block is what is parsed at once: large enough to be fast, small enough that memory stays bounded.
-BLOCK_BYTES = 4 << 20
+from pipeline.memory import budget
+
+# A block is what is parsed at once: large enough to be fast, small enough for the memory there is.
+BLOCK_BYTES = budget().block
+# What of a file is looked at to tell what it is.
+HEAD_BYTES = 4 << 20
 # What `normalize.max_record_bytes` is in conf/build.yaml, for those who read files without a build.
 MAX_RECORD_BYTES = 16 << 20
 # Wider records and tables are refused.

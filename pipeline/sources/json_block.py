@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.json as pa_json
 
+from pipeline.memory import require_for_block
 from pipeline.sources.block import (
     MAX_CELLS,
     MAX_COLUMNS,
@@ -48,6 +49,7 @@ _ESCAPED_KEY = re.compile(rb'[{,][ \t\r\n]*"[^"\\]*\\')
 def of_lines(data: bytes, ends: np.ndarray, line: int, offset: int, max_record_bytes: int) -> list[Block]:
     """The records of whole lines, the first of them on `line` and at `offset`, numbered from 0; `ends` is where
     they end. One block, or several where the records have many columns."""
+    require_for_block(len(data))
     starts = np.append(0, ends[:-1] + 1)
     lines, offsets = np.arange(line, line + len(ends)), offset + starts
     if int((ends - starts).max()) <= max_record_bytes:

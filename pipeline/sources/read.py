@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.errors import SourceError
 from pipeline.sources.arrow_rows import read_arrow
-from pipeline.sources.block import BLOCK_BYTES, MAX_RECORD_BYTES, Block, later
+from pipeline.sources.block import HEAD_BYTES, MAX_RECORD_BYTES, Block, later
 from pipeline.sources.csv_rows import read_csv
 from pipeline.sources.encodings import seems_to_be, transcoded
 from pipeline.sources.files import RawFile
@@ -55,7 +55,7 @@ def _read(
     try:
         if encoding is None:
             with file.open() as stream:
-                found = seems_to_be(stream.read(BLOCK_BYTES))
+                found = seems_to_be(stream.read(HEAD_BYTES))
             if found:
                 raise SourceError(
                     where, f"the file seems to be {found.upper()}", f"set ++sources.{source}.encoding={found}"

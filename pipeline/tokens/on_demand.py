@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline.arrow import integers
 from pipeline.folder import DATA
 from pipeline.input_settings import InputSettings
+from pipeline.locks import using
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool, whole_pool
 from pipeline.render.texts import make_texts
@@ -34,11 +35,13 @@ def tokens_of(bundle: Bundle, settings: InputSettings, with_: Tools, pools: Path
     Raises: TemplateError, ConfigError as rendering and tokenizers do.
     """
     folder = bundle.folder / "tokens" / tokens_key(settings, with_)
-    with lock(pools, folder):
+    with using(pools), lock(pools, folder):
         if whole_manifest(folder, FORMAT) is None:
             tables = {name: open_table(bundle.folder / name / DATA) for name in SPLITS}
+            bundle.require_current()
             encoded, orders = _encoded(bundle, tables, settings, with_, pools)
-            with new_folder(folder) as target:
+            with new_folder(folder) as target:  # inside the bundle: where that goes, so does this
+                bundle.require_current()
                 write_tokens(target, "", {name: (encoded, order) for name, order in orders.items()}, settings, with_)
     return folder
 

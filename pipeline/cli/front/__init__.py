@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pipeline.cli.front.flags import Flags, parse_flags
 from pipeline.cli.front.program import Job, Program, SweepEnded, Verb
 from pipeline.errors import ConfigError, PoolmixError, known_names, nearest
+from pipeline.memory import ran_out
 
 __all__ = ["Job", "Program", "Verb", "main"]
 
@@ -31,6 +32,8 @@ def main(program: Program, argv: Sequence[str]) -> int:
         sys.stdout.flush()
     except PoolmixError as error:
         return _report(error)
+    except MemoryError:
+        return _report(ran_out())
     except SweepEnded as ended:
         if isinstance(ended.cause, BrokenPipeError):
             return _closed_pipe(ended.cause)
