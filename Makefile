@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MIX ?= math_heavy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train build test lint types check bench bench-near bench-tokens bench-train bench-generate bench-read fuzz clean
+.PHONY: help setup setup-train build test lint types check bench bench-near bench-tokens bench-train bench-generate bench-read fuzz torture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -40,6 +40,9 @@ check: lint types test  ## everything above
 fuzz: setup  ## read 21,000 damaged files and records of a GiB (10 minutes)
 	POOLMIX_FUZZ_FILES=10000 $(BIN)/python -m pytest tests/pipeline/sources/test_read_fuzz.py
 	$(BIN)/python -m pytest -m fuzz tests/pipeline/sources
+
+torture: setup  ## kill commands 500 times and interrupt them 120 times, at every moment (40 minutes on two quiet cores)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m torture tests/faults -s
 
 bench-read: setup  ## compare reading of JSON lines with pyarrow's reader and orjson (1 GB)
 	$(BIN)/python tests/benchmarks/bench_read.py

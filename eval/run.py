@@ -29,6 +29,7 @@ from eval.settings import Evaluation
 from eval.subject import BASE, TUNED, Subject, find_subject
 from eval.table import value_lines
 from eval.verdict import verdict
+from pipeline import ending
 from pipeline.errors import StoreError
 from pipeline.store import lock, new_folder
 
@@ -42,6 +43,7 @@ def run_evaluation(settings: Evaluation, command: str, root: Path, say: Say) -> 
     rows = choose_rows(subject.bundle, settings.limit)
     within = buckets(rows.frame, settings.buckets)
     counts = dict(rows.frame.group_by("source").len().sort("source").iter_rows())
+    ending.advise("replies are kept; the same command goes on from here")
     say(f"rows       {len(rows.values):,}: {', '.join(f'{source} {count:,}' for source, count in counts.items())}")
     found = evaluate(settings, subject, rows, say)
     measures = measures_of(found.scores, settings.metrics)

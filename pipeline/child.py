@@ -15,9 +15,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline import ending
+
 # Large pages for what the process allocates: thousands of small ones cost more than the work itself in places.
 _ENVIRONMENT = {"PYTHONUTF8": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 _NICE = 5
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 class EndedError(Exception):
@@ -75,6 +78,7 @@ class Child:
                 stderr=subprocess.DEVNULL,
                 env={**keep, **_ENVIRONMENT, "PYTHONPATH": package, **self._environment},
             )
+            _running.add(self._process)
             weakref.finalize(self, _end, self._process)
             _send(self._process, _line(self._first))
         return self._process
@@ -108,7 +112,16 @@ def _receive(process: subprocess.Popen[bytes], read: Callable[[IO[bytes]], bytes
     return found
 
 
+def _kill_all() -> None:
+    for process in list(_running):
+        process.kill()
+
+
+ending.at_end(_kill_all)
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
+    _running.discard(process)
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout):

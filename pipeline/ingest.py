@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ import xxhash
 
 from pipeline.errors import SourceError, StoreError
 from pipeline.folder import Folder
+from pipeline.leftovers import clear_leftovers
 from pipeline.normalize import normalize
-from pipeline.pool import FORMAT, LINES, Pool, whole_pool
+from pipeline.pool import FORMAT, KEPT, LINES, Pool, whole_pool
 from pipeline.quarantine import quarantined
 from pipeline.rows import pool_rows
 from pipeline.schema import POOL
@@ -56,6 +58,10 @@ def make_pool(
     limits = Limits(max_chars, max_record_bytes)
     address = fingerprint(source, inputs, limits)
     folder = pools / source.name / address
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for pool in os.listdir(folder.parent):
+        for kept in KEPT:
+            clear_leftovers(folder.parent / pool / kept)
     with lock(pools, folder):
         found = whole_pool(folder)
         if found is None:

@@ -20,6 +20,7 @@ from pipeline.store import open_table, pool_folder, read_manifest, whole_manifes
 
 FORMAT = "poolmix pool 1"  # of the manifest
 LINES = "lines.arrow"
+KEPT = ("texts", "ids", "overlaps", "near")  # folders beside the rows, with what was made of them
 DUPLICATES = "duplicates.jsonl"  # of a bundle that looks for near copies or conflicts
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import xxhash
 
 from pipeline.errors import StoreError, known_names
 from pipeline.folder import DATA, Folder, file_digest
+from pipeline.leftovers import aside, hidden, showing
 from pipeline.locks import locked
 
 _RENAME_EXCHANGE = 2
@@ -33,37 +33,31 @@ _AT_FDCWD = -100
 def new_folder(target: Path, keep_cached: bool = False) -> Generator[Folder]:
     """A folder that appears at `target` when the block ends without an error, and leaves no trace otherwise.
 
-    Hold `lock` for the target: what an earlier, killed process left half-written beside it is removed here.
+    Hold `lock` for the target. What killed processes left half-written in the same folder is removed here.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{target.name}.writing-"
-    for stale in target.parent.glob(f"{glob_escape(prefix)}*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    place = target.parent / f"{prefix}{os.getpid()}"
-    place.mkdir()
-    try:
+    with hidden(target) as place:
+        place.mkdir()
         yield Folder(place, keep_cached)
         for folder in sorted({path.parent for path in place.rglob("*")} | {place}):
             _sync_folder(folder)
-        _publish(place, target)
+        with showing():
+            _publish(place, target)
         _sync_folder(target.parent)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
-def glob_escape(name: str) -> str:
-    """The name with the wildcards of a glob taken literally."""
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)
+def remove_folder(target: Path) -> None:
+    """Remove a folder: out of sight in one step, so that nobody sees a part of it."""
+    with hidden(target) as place, showing():
+        target.rename(place)
 
 
 def _publish(place: Path, target: Path) -> None:
     if not target.exists():
         place.rename(target)
     elif not _exchange(place, target):
-        aside = place.with_name(place.name + "-old")
-        target.rename(aside)
+        target.rename(aside(place))
         place.rename(target)
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _exchange(a: Path, b: Path) -> bool:
@@ -102,12 +96,12 @@ def write_pointer(path: Path, text: str) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Replace a text file in one step: a reader sees the old one or the new one."""
-    place = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    with place.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    place.replace(path)
+    with hidden(path) as place:
+        with place.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        place.replace(path)
 
 
 def damaged_file(folder: Path, files: dict[str, dict[str, Any]], names: Iterable[str] | None = None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from train.data import without_last_targets
 from train.prepare import Prepared
 from train.settings import Train
 from train.trainer import Trainer
-from train.watch import Interruptions, Metrics, Timetable
+from train.watch import Metrics, Timetable
 
 
 def make_trainer(
@@ -21,13 +22,16 @@ def make_trainer(
     model: Any,
     tokenizer: Any,
     folder: Path,
-    watching: tuple[Timetable, Metrics, Interruptions],
+    timetable: Timetable,
+    metrics: Metrics,
+    others: Sequence[Any],
     since: int,
 ) -> Trainer:
-    """TRL's trainer, told everything; `since` is the step that a resumed run goes on from."""
-    timetable = watching[0]
+    """TRL's trainer, told everything; `since` is the step that a resumed run goes on from, `others` more callbacks."""
     arguments = trainer_arguments(settings, ready, folder)
-    arguments.eval_on_start = bool(timetable.evaluate_at) and since == 0
+    measured = any(record["step"] == since for record in metrics.records if "eval_loss" in record)
+    wanted = {0, *timetable.evaluate_at} if timetable.evaluate_at else set[int]()
+    arguments.eval_on_start = since in wanted and not measured
     trainer = Trainer(
         documents=ready.documents,
         max_length=settings.config["tokens"]["max_length"],
@@ -38,7 +42,7 @@ def make_trainer(
         args=arguments,
         train_dataset=training_rows(ready),
         processing_class=tokenizer,
-        callbacks=list(watching),
+        callbacks=[timetable, metrics, *others],
         best=lambda: timetable.best[1] if timetable.patience is not None and timetable.best is not None else None,
     )
     for callback in [own for own in trainer.callback_handler.callbacks if type(own).__name__ == "PrinterCallback"]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline import ending
 from pipeline.errors import PoolmixError, StoreError
 from train.settings import Train
 
@@ -40,19 +42,37 @@ def run_command(module: str, arguments: Sequence[str], say: Callable[[str], None
     package = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     lines: list[str] = []
-    with subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": path},
-    ) as process:
-        for line in process.stdout or ():
-            lines.append(line.rstrip("\n"))
-            say(lines[-1])
-    if process.returncode == 130:
-        raise KeyboardInterrupt
+    with (
+        ending.waiting(),
+        subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | {"PYTHONPATH": path},
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                lines.append(line.rstrip("\n"))
+                say(lines[-1])
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode - 128 in (signal.SIGINT, signal.SIGTERM):
+        ending.told()
+        raise KeyboardInterrupt if process.returncode - 128 == signal.SIGINT else ending.Terminated
     if process.returncode or not lines:
         what = f"ended with status {process.returncode}, as is said above"
         raise CommandError(f"python -m {module} {arguments[0]}", what, "mend that, and run the same command again")
     return lines
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command as this one ends; it has as long for that as it takes itself."""
+    process.send_signal(ending.received() or signal.SIGINT)
+    try:
+        process.wait(ending.GRACE + ending.MORE / 2)
+        ending.told()
+    except subprocess.TimeoutExpired:
+        process.kill()

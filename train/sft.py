@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline import ending
+from pipeline.leftovers import clear_leftovers
 from pipeline.store import lock, new_folder, write_pointer
 from train.answers import ANSWERS, Asked, answers_before, say_answers, write_answers
 from train.curves import draw_curves
@@ -52,6 +56,7 @@ def train(settings: Train, ready: Prepared, place: Place, command: str, root: Pa
         if place.resumed:
             manifest |= resumed_entries(open_run(str(place.folder), settings.paths.runs), manifest)
         if main:
+            ending.advise(to_go_on(place.folder))
             write_manifest(place.folder, manifest)
             write_pointer(settings.paths.runs / "latest", str(place.folder.resolve()))
         try:
@@ -77,6 +82,7 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
     before = answers_before(run.folder) if place.resumed else asked.answers(model)
     if before and is_main():
         write_answers(run.folder, settings.questions, before, [None] * len(before))
+    clear_leftovers(run.folder / "checkpoints")
     checkpoint = newest_checkpoint(run.folder / "checkpoints") if place.resumed else None
     since = int(checkpoint.name.removeprefix("step-")) if checkpoint is not None else 0
     timetable = Timetable(
@@ -89,13 +95,15 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
     timetable.catch_up(metrics.records)
     if checkpoint is not None:
         say(f"resumed    from {checkpoint.name}")
-    with Interruptions(say) as interruptions, without_casts(model, ready.device):
-        watching = (timetable, metrics, interruptions)
-        trainer = make_trainer(settings, ready, model, tokenizer, run.folder, watching, since)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
-        step = trainer.state.global_step
-    if interruptions.caught and step < ready.steps.total:
-        raise InterruptedAt(run.folder, step)
+    several = Interruptions(say) if ready.steps.devices > 1 else None
+    with several or nullcontext(), without_casts(model, ready.device):
+        others = [several] if several is not None else []
+        trainer = make_trainer(settings, ready, model, tokenizer, run.folder, timetable, metrics, others, since)
+        with ending.instead(partial(_save_now, trainer, run)) if several is None else nullcontext():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+    step = trainer.state.global_step
+    if several is not None and several.caught and step < ready.steps.total:
+        raise KeyboardInterrupt(f"interrupted after step {step}; {to_go_on(run.folder)}")
     if not is_main():
         return run
     if timetable.stopped_early:
@@ -122,11 +130,16 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
     return run
 
 
-class InterruptedAt(KeyboardInterrupt):
-    """The user ended the training after a step; a checkpoint of it is there."""
+def _save_now(trainer: Trainer, run: Run) -> None:
+    """What a signal does in the middle of the steps."""
+    write_manifest(run.folder, run.manifest | {"state": INTERRUPTED})
+    if step := trainer.save_now():
+        ending.advise(f"step {step} is saved; {to_go_on(run.folder)}")
 
-    def __init__(self, folder: Path, step: int) -> None:
-        super().__init__(f"interrupted after step {step}; to go on: python -m train sft resume={folder}")
+
+def to_go_on(folder: Path) -> str:
+    """How to, after an interruption."""
+    return f"to go on: python -m train sft resume={shlex.quote(str(folder))}"
 
 
 def load_best(trainer: Trainer, timetable: Timetable, say: Say) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from trl.trainer.sft_trainer import SFTTrainer
 
-from pipeline.store import damaged_file, new_folder, read_manifest
+from pipeline.store import damaged_file, new_folder, read_manifest, remove_folder
 from train.checkpoint import has_state, load_state, random_state, restore_random_state, save_state
 from train.data import Documents
 from train.loss import add_target_losses
 from train.validation import losses, validation_loss
+from train.watch import BeforeStep
 
 FORMAT = "poolmix checkpoint 1"
 
@@ -48,6 +49,11 @@ class Trainer(SFTTrainer):
         self.documents, self.checkpoints, self._keep, self._best = documents, checkpoints, keep, best
         self._validation = documents.packed(max_length)
         self._targets_per_step = targets_per_step
+        # Held from before the weights change until all is noted of the step, and while a checkpoint is written.
+        self._changing, self._held = threading.RLock(), False
+        self._random: Any = None  # as the last finished step left it
+        self._written = 0  # the step of the newest checkpoint that this training has written
+        self.add_callback(BeforeStep(self._change))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -69,6 +75,7 @@ class Trainer(SFTTrainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """`eval_loss` and `eval_loss_SOURCE` (nats per target token) of the validation documents."""
+        self._settle()
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         autocast: Callable[[], AbstractContextManager[Any]] = self.accelerator.autocast
         own = self._validation[rank::world]
@@ -89,28 +96,58 @@ class Trainer(SFTTrainer):
             return
         random_states = _gathered(random_state(), self.accelerator)
         if self.args.should_save:
-            target = self.checkpoints / f"step-{self.state.global_step:06d}"
-            with new_folder(target) as folder:
-                self.save_model(str(folder.path), _internal_call=True)
-                for name in ("training_args.bin", "README.md"):
-                    (folder.path / name).unlink(missing_ok=True)
-                save_state(folder.path, "optimizer", self.optimizer.state_dict())
-                save_state(folder.path, "schedule", self.lr_scheduler.state_dict())
-                save_state(folder.path, "random", random_states)
-                if self.accelerator.scaler is not None:
-                    save_state(folder.path, "scaler", self.accelerator.scaler.state_dict())
-                self.state.save_to_json(str(folder.path / "trainer_state.json"))
-                folder.adopt()
-                folder.write_json("manifest.json", {"format": FORMAT, "files": dict(folder.files)})
-            self._remove_old()
+            with self._changing:
+                self._write_checkpoint(random_states)
+                self._remove_old()
         self.accelerator.wait_for_everyone()
+
+    def _write_checkpoint(self, random_states: list[Any]) -> None:
+        with new_folder(self.checkpoints / f"step-{self.state.global_step:06d}") as folder:
+            self.save_model(str(folder.path), _internal_call=True)
+            for name in ("training_args.bin", "README.md"):
+                (folder.path / name).unlink(missing_ok=True)
+            save_state(folder.path, "optimizer", self.optimizer.state_dict())
+            save_state(folder.path, "schedule", self.lr_scheduler.state_dict())
+            save_state(folder.path, "random", random_states)
+            if self.accelerator.scaler is not None:
+                save_state(folder.path, "scaler", self.accelerator.scaler.state_dict())
+            self.state.save_to_json(str(folder.path / "trainer_state.json"))
+            folder.adopt()
+            folder.write_json("manifest.json", {"format": FORMAT, "files": dict(folder.files)})
+        self._written = self.state.global_step
+
+    def save_now(self) -> int:
+        """From another thread, while this training goes on: a checkpoint of the last finished step; returns its number,
+        0 before the first.
+
+        Forward and backward passes change neither weights nor the optimizer, so these are as that step left them. From
+        here on they stay so: the training stops where the next step would change them.
+        """
+        self._changing.acquire()
+        if self._random is not None and self._written != self.state.global_step:
+            self._write_checkpoint([self._random])
+        return self.state.global_step
+
+    def _change(self) -> None:
+        self._changing.acquire()
+        self._held = True
+
+    def _settle(self) -> None:
+        """The step is finished, and written down."""
+        if self._held:
+            self._random, self._held = random_state(), False
+            self._changing.release()
+
+    def _maybe_log_save_evaluate(self, *given: Any, **named: Any) -> None:
+        super()._maybe_log_save_evaluate(*given, **named)
+        self._settle()
 
     def _remove_old(self) -> None:
         found = sorted(self.checkpoints.glob("step-*")) if self._keep is not None else []
         best = self._best()
         for path in found[: -(self._keep or 1)]:
             if best is None or path.name != f"step-{best:06d}":
-                shutil.rmtree(path, ignore_errors=True)
+                remove_folder(path)
 
     def load_weights(self, checkpoint: Path) -> None:
         """Put the adapter of a checkpoint in place of the present one."""

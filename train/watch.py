@@ -6,12 +6,14 @@ import json
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from transformers import TrainerCallback
 
+from pipeline.ending import answered
 from pipeline.store import replace_text
 from train.device import Device
 from train.memory import gib, peak
@@ -140,21 +142,27 @@ def line(record: dict[str, Any], steps: Steps) -> str:
 
 
 class Interruptions(TrainerCallback):
-    """On SIGINT or SIGTERM: end after the step at hand, with a checkpoint; on a second one, at once."""
+    """On SIGINT or SIGTERM: end after the step at hand, with a checkpoint; on a second one, at once.
+
+    For several processes, which write a checkpoint together. (One alone does it at once: `Trainer.save_now`.)
+    """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
         self.caught = False
         self._before: dict[int, Any] = {}
+        self._answered = ExitStack()
 
     def __enter__(self) -> Interruptions:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._catch)
+            self._answered.enter_context(answered(number))
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._answered.close()
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         if self.caught:
@@ -168,3 +176,14 @@ class Interruptions(TrainerCallback):
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
         return control
+
+
+class BeforeStep(TrainerCallback):
+    """Calls `act` before the weights change."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The gradients are there."""
+        self._act()

@@ -20,9 +20,6 @@ pools' folder.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -35,8 +32,6 @@ from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 
 # What may be set without make=true; everything else would have no effect.
 _OF_THE_LIST = ("make", "prune", "paths", "hydra")
-# What a process that was killed while it wrote a pool leaves behind.
-_STALE = re.compile(r"\.([0-9a-f]{16})\.writing-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -147,45 +142,56 @@ def _cells(entry: _Entry) -> list[str]:
     ]
 
 
-def _prune_beside(pool: Path) -> int:
+def _prune_beside(pools: Path, pool: Path) -> int:
     """Remove what is kept beside a pool's rows; returns its bytes."""
+    from pipeline.pool import KEPT
+    from pipeline.store import lock, remove_folder
+
     freed = 0
-    for kept in sorted(path for name in ("texts", "ids", "overlaps", "near") for path in (pool / name).glob("*")):
-        size = _size(kept)
-        shutil.rmtree(kept)
-        print(f"removed  {pool.parent.name}/{kept.parent.name}/{kept.name}  {size:,} bytes")
-        freed += size
+    for name in KEPT:
+        freed += _clear(pool / name, pool.parent.name, ours=True)
+        for kept in sorted((pool / name).glob("[!.]*")):
+            with lock(pools, kept):
+                if not kept.is_dir():  # by another process, just now
+                    continue
+                size = _size(kept)
+                remove_folder(kept)
+            print(f"removed  {pool.parent.name}/{name}/{kept.name}  {size:,} bytes")
+            freed += size
     return freed
+
+
+def _clear(folder: Path, source: str, ours: bool) -> int:
+    """Remove what killed processes left half-written in a folder, which may be `ours` alone; returns its bytes."""
+    from pipeline.leftovers import clear_leftovers
+
+    found: list[int] = []
+
+    def tell(path: Path) -> None:
+        found.append(_size(path) if path.is_dir() else path.stat().st_size)
+        print(f"removed  {source}/{path.name}  {found[-1]:,} bytes, half-written")
+
+    clear_leftovers(folder, every=ours, tell=tell)
+    return sum(found)
 
 
 def _prune(pools: Path) -> None:
     """Remove every pool that is not the newest of its source, what is kept beside the newest, and what killed
     processes left half-written."""
-    from pipeline.store import lock
+    from pipeline.store import lock, remove_folder
 
     freed = 0
+    for source in sorted(path for path in pools.glob("[!.]*") if path.is_dir()):
+        freed += _clear(source, source.name, ours=(source / "latest").is_file())
     for entry in list(_entries(pools)):
         folder = entry.folder
         if entry.newest or not _newest(folder.parent):
-            freed += _prune_beside(folder) if entry.newest else 0
+            freed += _prune_beside(pools, folder) if entry.newest else 0
             continue
         with lock(pools, folder):
             if _newest(folder.parent) == folder.name or not folder.is_dir():  # by another process, just now
                 continue
-            # Out of sight in one step, under the name that the next writer of this pool would clear away.
-            aside = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
-            folder.rename(aside)
-            shutil.rmtree(aside)
+            remove_folder(folder)
         print(f"removed  {folder.parent.name}/{folder.name}  {entry.bytes:,} bytes")
         freed += entry.bytes
-    for stale in sorted(pools.glob("*/.*.writing-*")):
-        name = _STALE.fullmatch(stale.name)
-        if name is None:
-            continue
-        with lock(pools, stale.with_name(name[1])):  # a process that still writes there has it
-            if stale.is_dir():
-                size = _size(stale)
-                shutil.rmtree(stale)
-                print(f"removed  {stale.parent.name}/{stale.name}  {size:,} bytes, half-written")
-                freed += size
     print(f"freed    {freed:,} bytes")

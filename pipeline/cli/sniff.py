@@ -98,15 +98,13 @@ def _require_free(name: str, places: Sequence[Path]) -> None:
 def _write(file: Path, text: str) -> None:
     """A new file in one step. Raises: ConfigError if it exists, StoreError if it cannot be written."""
     from pipeline.errors import StoreError
+    from pipeline.leftovers import hidden
 
-    place = file.with_name(f".{file.name}.writing-{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8", newline="\n")
-        try:
+        with hidden(file) as place:
+            place.write_text(text, encoding="utf-8", newline="\n")
             os.link(place, file)  # unlike a rename, never over another process's file
-        finally:
-            place.unlink()
     except OSError as error:
         _require_free(file.stem, [file])
         raise StoreError(str(file), f"cannot be written ({error.strerror})", "sniff from another folder") from error

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline.arrow import integers
 from pipeline.folder import DATA
 from pipeline.input_settings import InputSettings
+from pipeline.leftovers import clear_leftovers
 from pipeline.locks import using
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool, whole_pool
@@ -43,6 +44,8 @@ def tokens_of(bundle: Bundle, settings: InputSettings, with_: Tools, pools: Path
             with new_folder(folder) as target:  # inside the bundle: where that goes, so does this
                 bundle.require_current()
                 write_tokens(target, "", {name: (encoded, order) for name, order in orders.items()}, settings, with_)
+        else:
+            clear_leftovers(folder.parent)
     return folder
 
 

@@ -73,7 +73,10 @@ def test_prune_keeps_the_newest_pool_and_everything_that_is_no_pool(
     size = sum(path.stat().st_size for path in (folder / old).iterdir())
 
     lines = pools(capsys, "prune=true")
-    assert lines[0] == f"removed  mine/{old}  {size:,} bytes"
+    assert lines[:2] == [
+        f"removed  mine/{stale.name}  5 bytes, half-written",
+        f"removed  mine/{old}  {size:,} bytes",
+    ]
     assert f"freed    {size + 5:,} bytes" in lines
     assert sorted(place.name for place in folder.iterdir()) == sorted(["latest", newest])
     assert (other / "manifest.json").is_file()

@@ -16,7 +16,6 @@ from pipeline.errors import StoreError
 from pipeline.folder import DATA, file_digest
 from pipeline.store import (
     damaged_file,
-    glob_escape,
     lock,
     new_folder,
     open_table,
@@ -113,12 +112,6 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, name: str) -> Non
     (tmp_path / f".{name}2.writing-1").mkdir()
     write(tmp_path / name, "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f".{name}2.writing-1"])
-
-
-def test_a_name_with_wildcards_matches_only_itself(tmp_path: Path) -> None:
-    (tmp_path / "a[1]*?").touch()
-    (tmp_path / "a1xx").touch()
-    assert [path.name for path in tmp_path.glob(glob_escape("a[1]*?"))] == ["a[1]*?"]
 
 
 def test_a_manifest_s_digests_are_those_of_the_files(tmp_path: Path) -> None:

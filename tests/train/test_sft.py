@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.processes import usual_signals
 from tests.train.conftest import CONFIGS, ROOT
 
 pytest.importorskip("trl")
@@ -111,8 +112,18 @@ def command(out: Path, bundle: Path, model: Path, settings: list[str], folder: P
 
 
 def started(*arguments: Any) -> subprocess.Popen[str]:
+    return said_by(command(*arguments))
+
+
+def said_by(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        words,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+        preexec_fn=usual_signals,
     )
 
 
@@ -141,6 +152,34 @@ def resume(run: Path, folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_that_was_interrupted_in_steps_goes_on_to_the_same_losses(
+    train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
+) -> None:
+    settings = ["train.max_steps=12", MANY, "train.gradient_accumulation_steps=16", "train.save_steps=100"]
+    settings += ["train.eval_steps=4", "train.logging_steps=1", "lora.dropout=0.1", "train.learning_rate=0.01"]
+    assert train("qwen3", *settings, out="whole") == 0
+    broken = tmp_path / "broken"
+    process = started(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
+    for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 6)):
+        wait_for(process, f"{step}/12")
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[0]
+        assert process.returncode == 128 + number, said
+        assert not list(broken.rglob(".*.writing-*"))
+        saved = max(int(path.name.removeprefix("step-")) for path in (broken / "checkpoints").iterdir())
+        assert step <= saved < 12
+        assert f"step {saved} is saved; to go on: python -m train sft resume={broken}" in said
+        assert manifest(broken)["state"] == "interrupted"
+        process = said_by([sys.executable, "-m", "train", "sft", f"resume={broken}", f"paths.runs={tmp_path / 'runs'}"])
+    assert process.communicate(timeout=120)[0]
+    assert process.returncode == 0
+    whole, again = losses(tmp_path / "whole"), losses(broken)
+    assert again.keys() == whole.keys()
+    assert max(abs(again[step] - whole[step]) for step in whole) <= 1e-5
+    assert adapter_bytes(broken) == adapter_bytes(tmp_path / "whole")
+    assert measured(broken) == measured(tmp_path / "whole")
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]) -> None:

@@ -25,6 +25,7 @@ on a terminal the prompt); all else is on stderr. Where stdin is no terminal, ea
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ def run(config: dict[str, Any], _job: Job) -> None:
 
     prepare_libraries(config.get("threads"))
     found, asked = _read(config)
+    from pipeline.ending import answered
     from pipeline.render.renderer import Renderer
     from train.adapted import run_template
     from train.chat import Conversation, ask_all, opened, talk, typed_lines
@@ -60,12 +62,13 @@ def run(config: dict[str, Any], _job: Job) -> None:
     with opened(Renderer(run_template(found))) as renderer:
         speaker = open_speaker(found, device, asked["base"], asked["max_new_tokens"], asked["temperature"], _say)
         conversation = Conversation(speaker, renderer, asked["system"])
-        ask_all(conversation, asked["questions"], _write, _say)
         terminal = sys.stdin.isatty()
-        if asked["talk"] if asked["talk"] is not None else terminal or not asked["questions"]:
-            if terminal:
-                _say("the tuned model answers; /help says what else there is")
-            talk(conversation, typed_lines(_say) if terminal else sys.stdin, _write, _say)
+        with answered(signal.SIGINT):
+            ask_all(conversation, asked["questions"], _write, _say)
+            if asked["talk"] if asked["talk"] is not None else terminal or not asked["questions"]:
+                if terminal:
+                    _say("the tuned model answers; /help says what else there is")
+                talk(conversation, typed_lines(_say) if terminal else sys.stdin, _write, _say)
 
 
 def _read(config: dict[str, Any]) -> tuple[Run, dict[str, Any]]:

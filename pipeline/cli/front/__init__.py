@@ -2,7 +2,8 @@
 
 stdout has only what the verb prints; logs, progress and mistakes go to stderr. Exit status: what the verb
 returns (0 if nothing; of a sweep the highest), 2 for a mistake of the user or what the error says, 130
-after ctrl-C, 141 where stdout was closed (as a program that SIGPIPE ended), 1 with a traceback for a bug.
+after ctrl-C, 143 after SIGTERM, 141 where stdout was closed (as a program that SIGPIPE ended), 1 with a
+traceback for a bug.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from pipeline import ending
 from pipeline.cli.front.flags import Flags, parse_flags
 from pipeline.cli.front.program import Job, Program, SweepEnded, Verb
 from pipeline.errors import ConfigError, PoolmixError, known_names, nearest
@@ -27,27 +29,41 @@ def main(program: Program, argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 shows what it can
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    with ending.signals():
+        try:
+            return _outcome(program, list(argv))
+        except BaseException:
+            if ending.received() is None:
+                raise
+            return ending.ended()
+
+
+def _outcome(program: Program, argv: list[str]) -> int:
     try:
-        status = _dispatch(program, list(argv))
+        status = _dispatch(program, argv)
         sys.stdout.flush()
-    except PoolmixError as error:
-        return _report(error)
+    except (PoolmixError, SweepEnded) as error:
+        if ending.received() is not None:  # a mistake that only the signal has made
+            raise
+        return _stopped(error)
     except MemoryError:
-        return _report(ran_out())
-    except SweepEnded as ended:
-        if isinstance(ended.cause, BrokenPipeError):
-            return _closed_pipe(ended.cause)
-        print(f"sweep stopped at: {' '.join(ended.overrides)}", file=sys.stderr)
-        return _report(ended.cause)
+        return _stopped(ran_out())
     except BrokenPipeError as error:
         return _closed_pipe(error)
     except KeyboardInterrupt as error:
+        if ending.received() is not None:
+            raise
         print(str(error) or "interrupted", file=sys.stderr)
         return 130
     return status
 
 
-def _report(error: PoolmixError) -> int:
+def _stopped(error: PoolmixError | SweepEnded) -> int:
+    if isinstance(error, SweepEnded):
+        if isinstance(error.cause, BrokenPipeError):
+            return _closed_pipe(error.cause)
+        print(f"sweep stopped at: {' '.join(error.overrides)}", file=sys.stderr)
+        error = error.cause
     print(error, file=sys.stderr)
     return error.status
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -115,16 +116,19 @@ class _Run:
 
     def under_hydra(self) -> None:
         """A sweep, `--cfg` or `--info`, by `hydra.main` itself."""
-        from tempfile import TemporaryDirectory
+        from tempfile import gettempdir
 
         from pipeline.cli.front import compose
         from pipeline.cli.front.mistakes import COMPOSE_ERRORS
+        from pipeline.leftovers import hidden
 
         if self.flags.multirun:
             _log_to_stderr(self.verb, False)
-        with TemporaryDirectory(prefix="poolmix-") as folder:
+        user = os.getuid() if hasattr(os, "getuid") else ""
+        with hidden(Path(gettempdir()) / f"poolmix-{user}") as folder:
+            folder.mkdir(mode=0o700)
             forms = [*self.forms, *self.added]
-            arguments = compose.hydra_arguments(self.flags, self.config, forms, folder)
+            arguments = compose.hydra_arguments(self.flags, self.config, forms, str(folder))
             try:
                 if self.flags.multirun:
                     compose.refuse_callbacks(self.program.conf, self.config, self.flags, forms)
