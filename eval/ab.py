@@ -19,6 +19,7 @@ import yaml
 from eval.compare import Comparison, compare, find_results
 from pipeline.errors import StoreError
 from pipeline.manifest import open_bundle
+from pipeline.secrets import scrubbed
 from pipeline.store import read_manifest, replace_text
 from train.data import make_sequences, template_node, training_sequences
 from train.models import find_model
@@ -97,7 +98,7 @@ def run_experiment(
 
 def _note(asked: Experiment, out: Path) -> None:
     """Note what is asked for. Raises: StoreError if the folder holds something else."""
-    wanted = json.loads(json.dumps(asdict(asked)))
+    wanted = scrubbed(asdict(asked))
     path = out / NOTE
     if path.is_file():
         there = json.loads(path.read_text(encoding="utf-8"))

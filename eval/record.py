@@ -29,7 +29,9 @@ from eval.verdict import Finding
 from pipeline import __version__
 from pipeline.errors import StoreError
 from pipeline.folder import Folder
+from pipeline.secrets import scrubbed
 from pipeline.store import read_manifest
+from pipeline.visible import visible
 
 FORMAT = "poolmix evaluation 1"
 METRICS, CSV, SCORES, ROWS = "metrics.json", "metrics.csv", "scores.parquet", "rows.parquet"
@@ -67,7 +69,7 @@ def about(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        "config": config,
+        "config": scrubbed(config),
         "versions": {"poolmix": __version__, "python": platform.python_version()},
     }
 
@@ -107,12 +109,20 @@ def finding_entries(found: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def write_csv(folder: Folder, records: Sequence[Mapping[str, Any]]) -> None:
-    """`metrics.csv`, with the records' keys as its header."""
+    """`metrics.csv`, with the records' keys as its header. A text that a spreadsheet would compute, such as `=1+1`,
+    has a ' before it; `metrics.json` has it as it is."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(records[0]) if records else ["model"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({key: _cell(value) for key, value in record.items()} for record in records)
     folder.write_text(CSV, stream.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    shown = visible(value)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def write_table(folder: Folder, name: str, frame: pl.DataFrame) -> None:

@@ -31,6 +31,7 @@ from eval.table import value_lines
 from eval.verdict import verdict
 from pipeline import ending
 from pipeline.errors import StoreError
+from pipeline.names import file_part
 from pipeline.store import lock, new_folder
 
 Say = Callable[[str], None]
@@ -82,8 +83,10 @@ def _target(settings: Evaluation, subject: Subject) -> Path:
         return subject.run.folder / "eval"
     if settings.out is None:
         name = settings.server.model if settings.server is not None else settings.model.short
-        short = name.replace("/", "-")
-        return settings.paths.runs / f"eval-{subject.bundle.manifest['name']}-{short}-{datetime.now():%Y%m%d-%H%M%S}"
+        return (
+            settings.paths.runs
+            / f"eval-{subject.bundle.manifest['name']}-{file_part(name)}-{datetime.now():%Y%m%d-%H%M%S}"
+        )
     there = list(settings.out.iterdir()) if settings.out.is_dir() else []
     if there and not (settings.out / METRICS).is_file():
         raise StoreError(f"out={settings.out}", "there is something else already", "name a new folder")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from eval.server_errors import explained, is_too_long, no_reply
 from eval.wire import read_reply, sent_message
 from pipeline.errors import ConfigError
+from pipeline.secrets import without_secrets
 from train.generate import Reply
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class Server:
 
     @property
     def address(self) -> str:
-        """`base_url` without the name and password that it may hold."""
+        """`base_url` without the name and password that it may hold, or a key in its query."""
         scheme, slashes, rest = self.base_url.rpartition("://")
-        return f"{scheme}{slashes}{rest.rpartition('@')[2]}".rstrip("/")
+        return without_secrets(f"{scheme}{slashes}{rest.rpartition('@')[2]}".rstrip("/"))
 
 
 @dataclass(frozen=True)

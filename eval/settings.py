@@ -10,6 +10,7 @@ from typing import Any
 from eval.measures import MEASURES, METRICS
 from eval.server import APIS, Server
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
+from pipeline.names import PATH_RULE, is_path
 from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
 from train.models import ModelSettings, read_model
 from train.settings import DEVICES, DTYPES, QUANTS, Hardware, TrainPaths, read_train_paths
@@ -53,7 +54,7 @@ def read_evaluation(config: Mapping[str, Any]) -> Evaluation:
     node = Settings(config.get("eval"), "eval", errors)
     node.known({"metrics", "buckets", "max_new_tokens", "batch_size"})
     whole = (is_whole(1), "a whole number above 0")
-    out = top.value("out", is_text, "a folder", "DIR")
+    out = top.value("out", is_path, PATH_RULE, "DIR")
     metrics = node.required("metrics", is_text_list, "a list of measures", "[perplexity]", [])
     for name in metrics:
         if name not in METRICS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline.filters.expression import Filter, read_filter
 from pipeline.input_settings import InputSettings, read_inputs
 from pipeline.mix.plan import Mix
 from pipeline.mix.settings import read_mix
+from pipeline.names import PATH_RULE, is_path
+from pipeline.secrets import scrubbed
 from pipeline.settings import Paths, Settings, is_number, is_text, is_whole, read_paths
 from pipeline.sources.settings import read_sources
 from pipeline.sources.source import Source
@@ -28,7 +31,8 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Build:
-    """Everything that a build is told. `config` is the composed configuration, as the manifest records it."""
+    """Everything that a build is told. `config` is the composed configuration as the manifest records it, without
+    secrets."""
 
     sources: Mapping[str, Source]
     mix: Mix
@@ -70,10 +74,10 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
         bad_rows=read_bad_rows(config, errors),
         seed=top.required("seed", is_whole(0), "a whole number from 0", "42", 0),
         paths=read_paths(config, errors),
-        out=_path(top.value("out", is_text, "a folder", "DIR")),
+        out=_out(top),
         threads=top.value("threads", is_whole(1), "a whole number above 0", "2"),
         inputs=read_inputs(config, root, sources, errors),
-        config=config,
+        config=scrubbed(config),
     )
     if build.mix.unit != "rows" and build.inputs.tokenizer is None:
         errors.append(ConfigError(f"mix.unit={build.mix.unit}", "nothing counts tokens", "set tokenizer=MODEL, too"))
@@ -82,8 +86,13 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
     return build
 
 
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text).expanduser()
+def _out(top: Settings) -> Path | None:
+    text = top.value("out", is_path, PATH_RULE, "DIR")
+    path = None if text is None else Path(text).expanduser()
+    if path is not None and Path.cwd().is_relative_to(os.path.abspath(path)):
+        what = "is the folder you work in, or above it, and would be exchanged with the bundle"
+        top.errors.append(ConfigError(f"out={text}", what, "name a new folder, or call from another"))
+    return path
 
 
 def _split(node: Settings) -> Split:

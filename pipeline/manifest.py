@@ -19,8 +19,11 @@ from pipeline import __version__
 from pipeline.bundle import Outcome
 from pipeline.configuration import Build
 from pipeline.errors import StoreError, known_names
+from pipeline.markdown import block, plain
 from pipeline.mix.account import accounts
+from pipeline.names import bundle_parts, require_parts
 from pipeline.pool import Pool
+from pipeline.secrets import scrubbed
 from pipeline.sources.source import Source
 
 _LOG = logging.getLogger(__name__)
@@ -105,6 +108,7 @@ def open_bundle(name: str, bundles: Path) -> Bundle:
         raise StoreError(str(path), f"not valid JSON ({error})", "build the bundle again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(str(path), f"not a manifest of format '{FORMAT}'", "build the bundle again with this version")
+    require_parts(path, bundle_parts(manifest), manifest.get("files"))
     return Bundle(folder, manifest, version)
 
 
@@ -119,7 +123,7 @@ def bundle_manifest(
     train = outcome.unique.filter(pl.col("fate") == "train")
     validation = outcome.unique.filter(pl.col("fate") == "validation")
     overlap = int(train["prompt_key"].is_in(validation["prompt_key"].implode()).sum())
-    return {
+    manifest = {
         "format": FORMAT,
         "name": name,
         "command": command,
@@ -138,6 +142,7 @@ def bundle_manifest(
         "warnings": list(outcome.warnings),
         "config": settings.config,
     }
+    return scrubbed(manifest)
 
 
 def source_counts(settings: Build, outcome: Outcome) -> dict[str, dict[str, Any]]:
@@ -192,7 +197,8 @@ def card(manifest: Mapping[str, Any]) -> str:
     splits = [split for split in ("train", "validation") if manifest["rows"][split]]
     files = "\n".join(f"  - split: {split}\n    path: {split}/*.arrow" for split in splits)
     sources = "\n".join(
-        f"| {name} | {entry['train_rows']:,} | {entry['validation']:,} | {entry['licence'] or 'not stated'} |"
+        f"| {plain(name)} | {entry['train_rows']:,} | {entry['validation']:,} "
+        f"| {plain(entry['licence'] or 'not stated')} |"
         for name, entry in manifest["sources"].items()
     )
     return f"""---
@@ -201,11 +207,11 @@ configs:
   data_files:
 {files}
 ---
-# {manifest["name"]}
+# {plain(manifest["name"])}
 
 Training rows: {manifest["rows"]["train"]:,}. Validation rows: {manifest["rows"]["validation"]:,}. Made by
 
-    {manifest["command"]}
+{block(manifest["command"])}
 
 | source | train | validation | licence |
 |---|---|---|---|

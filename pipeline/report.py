@@ -14,7 +14,7 @@ from pipeline.kept import Kept
 from pipeline.mix.account import accounts
 from pipeline.mix.plan import Mix, Plan, relative_weights, stretches
 from pipeline.pool import Pool
-from pipeline.show.rows import visible
+from pipeline.visible import visible
 
 Say = Callable[[str], None]
 _CLUSTERS = 3  # shown of the largest

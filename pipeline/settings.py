@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, known_names
+from pipeline.names import PATH_RULE, is_path
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def read_paths(config: Mapping[str, Any], errors: list[PoolmixError]) -> Paths:
     """`paths.pools` and `paths.bundles`."""
     node = Settings(config.get("paths"), "paths", errors)
     return Paths(
-        *(Path(node.required(name, is_text, "a folder", "DIR", ".")).expanduser() for name in ("pools", "bundles"))
+        *(Path(node.required(name, is_path, PATH_RULE, "DIR", ".")).expanduser() for name in ("pools", "bundles"))
     )
 
 
@@ -121,7 +122,7 @@ def bundle_setting(config: Mapping[str, Any], key: str) -> tuple[str, Path]:
     """A setting that names a bundle, and the folder where bundles are: the arguments of `open_bundle`."""
     errors: list[PoolmixError] = []
     name = Settings(config, "", errors).required(key, is_text, "a bundle's folder or name", "PATH", "")
-    bundles = Settings(config.get("paths"), "paths", errors).required("bundles", is_text, "a folder", "DIR", ".")
+    bundles = Settings(config.get("paths"), "paths", errors).required("bundles", is_path, PATH_RULE, "DIR", ".")
     if errors:
         raise ConfigErrors(errors)
     return name, Path(bundles).expanduser()

@@ -24,6 +24,7 @@ from pipeline.errors import StoreError, known_names
 from pipeline.folder import DATA, Folder, file_digest
 from pipeline.leftovers import aside, hidden, showing
 from pipeline.locks import locked
+from pipeline.names import is_inside, require_parts, require_regular
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -97,7 +98,7 @@ def write_pointer(path: Path, text: str) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Replace a text file in one step: a reader sees the old one or the new one."""
     with hidden(path) as place:
-        with place.open("w", encoding="utf-8", newline="\n") as stream:
+        with place.open("x", encoding="utf-8", newline="\n") as stream:  # never through a link that stands there
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -108,6 +109,8 @@ def damaged_file(folder: Path, files: dict[str, dict[str, Any]], names: Iterable
     """What is wrong with the first file that is not as its manifest says, or None."""
     for name in files if names is None else names:
         path = folder / name
+        if not is_inside(name):
+            return f"{name} is no file of its folder"
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != files[name]["bytes"]:
@@ -120,7 +123,7 @@ def damaged_file(folder: Path, files: dict[str, dict[str, Any]], names: Iterable
 def read_manifest(folder: Path, format: str, name: str = "manifest.json") -> dict[str, Any] | None:
     """What the manifest in a folder says, or None if there is none of this format."""
     try:
-        manifest = json.loads((folder / name).read_text(encoding="utf-8"))
+        manifest = json.loads(require_regular(folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == format else None
@@ -153,7 +156,9 @@ def pool_folder(name: str, pools: str | Path = "data_pools/pools") -> Path:
             f"not made yet in {root} ({known_names(name, known)})",
             "run `python -m pipeline build`, or name another folder with paths.pools=DIR",
         )
-    return root / name / pointer.read_text(encoding="utf-8").strip()
+    newest = pointer.read_text(encoding="utf-8").strip()
+    require_parts(pointer, [newest])
+    return root / name / newest
 
 
 def scan_pool(name: str, pools: str | Path = "data_pools/pools") -> pl.LazyFrame:

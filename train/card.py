@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from pipeline.manifest import FORMAT
+from pipeline.markdown import link, plain, span
+from pipeline.names import file_part
 from pipeline.store import read_manifest
 
 # The hub's names of licences; others are given by the name they have.
@@ -46,14 +48,15 @@ def model_card(manifest: Mapping[str, Any], title: str, merged: bool) -> str:
     kind = "The merged model of a LoRA adapter for" if merged else "A LoRA adapter for"
     losses = _loss_table(manifest)
     parts = [
-        f"---\n{_front(manifest, merged)}---\n\n# {title}",
-        f"{kind} {_base_name(manifest['model'])}, tuned with poolmix on the mix `{manifest['bundle']['mix']}`.",
+        f"---\n{_front(manifest, merged)}---\n\n# {plain(title)}",
+        f"{kind} {_base_name(manifest['model'])}, tuned with poolmix on the mix {span(manifest['bundle']['mix'])}.",
         f"## Data\n\n{_mix_table(manifest['bundle'])}",
         "Besides the model's own licence, those of the data may bind what is made of them.",
         f"## Training\n\n{_training(manifest)}",
         *([f"## Validation loss\n\n{losses}"] if losses else []),
-        f"## Use\n\n{_USE.format(library=library, loader=loader, title=title)}",
-        f"Prompts are written by `chat_template.jinja` ({manifest['template']['name']}), as they were in training.",
+        f"## Use\n\n{_USE.format(library=library, loader=loader, title=file_part(title))}",
+        f"Prompts are written by `chat_template.jinja` ({plain(manifest['template']['name'])}), "
+        "as they were in training.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -65,9 +68,9 @@ def base_id(model: Mapping[str, Any]) -> str | None:
 
 def _base_name(model: Mapping[str, Any]) -> str:
     if base_id(model) is None:
-        return model["short"]
+        return plain(model["short"])
     note = ", as unpacked from a quantized copy of it" if model["origin"] == "wheel" else ""
-    return f"[{model['id']}](https://huggingface.co/{model['id']}){note}"
+    return link(model["id"], f"https://huggingface.co/{model['id']}") + note
 
 
 def _front(manifest: Mapping[str, Any], merged: bool) -> str:
@@ -90,18 +93,14 @@ def _mix_table(bundle: Mapping[str, Any]) -> str:
     """The weights; with rows and licences where the bundle is still there."""
     found = read_manifest(Path(bundle["path"]), FORMAT)
     if found is None or found["digest"] != bundle["digest"]:
-        rows = [f"| {name} | {weight:g} |" for name, weight in bundle["weights"].items()]
+        rows = [f"| {plain(name)} | {weight:g} |" for name, weight in bundle["weights"].items()]
         return "\n".join(["| source | weight |", "|---|---|", *rows])
     rows = [
-        f"| {_linked(name, entry['card'])} | {bundle['weights'].get(name, 0):g} | {entry['train_rows']:,} | "
-        f"{entry['licence'] or 'not stated'} |"
+        f"| {link(name, entry['card'])} | {bundle['weights'].get(name, 0):g} | {entry['train_rows']:,} | "
+        f"{plain(entry['licence'] or 'not stated')} |"
         for name, entry in found["sources"].items()
     ]
     return "\n".join(["| source | weight | rows | licence |", "|---|---|---|---|", *rows])
-
-
-def _linked(name: str, card: str | None) -> str:
-    return f"[{name}]({card})" if card else name
 
 
 def _training(manifest: Mapping[str, Any]) -> str:
@@ -112,11 +111,11 @@ def _training(manifest: Mapping[str, Any]) -> str:
         "LoRA": f"r {lora['r']}, alpha {lora['alpha']:g}, dropout {lora['dropout']:g}",
         "steps": f"{manifest['results'].get('step', steps['total']):,} of {steps['sequences']} sequences",
         "trained tokens": f"{manifest['results'].get('target_tokens', steps['target_tokens']):,}",
-        "learning rate": f"{train['learning_rate']:g}, {train['lr_scheduler_type']}",
-        "computed in": f"{device['dtype']}, base weights {device['quant'].replace('none', 'not quantized')}",
+        "learning rate": plain(f"{train['learning_rate']:g}, {train['lr_scheduler_type']}"),
+        "computed in": plain(f"{device['dtype']}, base weights {device['quant'].replace('none', 'not quantized')}"),
         "seed": manifest["seed"],
-        "bundle": f"`{manifest['bundle']['name']}`, digest `{json.dumps(manifest['bundle']['digest'])}`",
-        "versions": versions,
+        "bundle": f"{span(manifest['bundle']['name'])}, digest {span(json.dumps(manifest['bundle']['digest']))}",
+        "versions": plain(versions),
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
@@ -127,5 +126,8 @@ def _loss_table(manifest: Mapping[str, Any]) -> str:
     if found is None:
         return ""
     names = {name: name.removeprefix("eval_loss").strip("_") or "all" for name in found["after"] if name != "step"}
-    rows = [f"| {short} | {found['before'][name]:.4f} | {found['after'][name]:.4f} |" for name, short in names.items()]
+    rows = [
+        f"| {plain(short)} | {found['before'][name]:.4f} | {found['after'][name]:.4f} |"
+        for name, short in names.items()
+    ]
     return "\n".join(["| source | before | after |", "|---|---|---|", *rows])

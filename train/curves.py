@@ -18,7 +18,7 @@ def draw_curves(records: Sequence[Mapping[str, Any]], title: str, target: Path) 
     measures = [record for record in records if "eval_loss" in record]
     figure = Figure(figsize=(10, 7), layout="constrained")
     loss, rate = figure.subplots(2, 1, height_ratios=[3, 1])
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     loss.plot([r["target_tokens"] for r in steps], [r["loss"] for r in steps], color="0.7", label="training")
     names = sorted({name for record in measures for name in record if name.startswith("eval_loss")})
     for name in names:

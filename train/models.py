@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import ConfigError, PoolmixError, StoreError
+from pipeline.names import PATH_RULE, is_inside, is_path, name_fault
 from pipeline.settings import Settings, is_text, is_text_list
 from train.wheel import Wheel, cache_folder, model_from_wheel, read_wheel
 
 # What is taken from the hub, of its top folder: data, and nothing that could be run (no pickles, no code).
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
+_SHORT = 96  # bytes of a model's name, as on the hub
 _INDEX = "model.safetensors.index.json"
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _OFFLINE_FIX = "set model.path to a folder with its files, or model=smollm2_135m, which pip has, too"
@@ -58,8 +60,8 @@ def read_model(config: Mapping[str, Any], errors: list[PoolmixError]) -> ModelSe
     """`model`; nothing is looked for yet."""
     node = Settings(config.get("model"), "model", errors)
     node.known({field.name for field in fields(ModelSettings)})
-    path = node.value("path", is_text, "a folder or null", "DIR")
-    return ModelSettings(
+    path = node.value("path", is_path, PATH_RULE, "DIR")
+    settings = ModelSettings(
         name=node.required("name", is_text, "the model's name", "NAME", ""),
         id=node.required("id", _is_id, "the hub's name of a model", "OWNER/MODEL", ""),
         revision=node.required("revision", is_text, "a branch, a tag or a commit", "main", ""),
@@ -72,6 +74,12 @@ def read_model(config: Mapping[str, Any], errors: list[PoolmixError]) -> ModelSe
         gate=node.value("gate", is_text, "a sentence or null", "null"),
         wheel=read_wheel(node.node.get("wheel"), errors),
     )
+    if settings.short and (fault := name_fault(settings.short, _SHORT)) is not None:
+        where = f"model.path={path}" if path is not None else f"model.id={settings.id}"
+        errors.append(
+            ConfigError(where, f"its last part, after which adapters are named, {fault}", "rename the folder")
+        )
+    return settings
 
 
 def _is_id(value: Any) -> bool:
@@ -147,7 +155,10 @@ def _weights(folder: Path) -> list[Path]:
     if not (folder / _INDEX).is_file():
         return []
     index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-    return [folder / name for name in sorted(set(index["weight_map"].values()))]
+    names = sorted(set(index["weight_map"].values()))
+    if wrong := [name for name in names if not is_inside(name)]:
+        raise ValueError(f"{wrong[0]} is not in its folder")
+    return [folder / name for name in names]
 
 
 def _weights_fault(path: Path) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.folder import file_entry
+from pipeline.secrets import scrubbed
 from train.prepare import Prepared
 from train.run import FORMAT, RUNNING, Run
 from train.settings import Train
@@ -60,7 +61,7 @@ def run_manifest(settings: Train, ready: Prepared, name: str, command: str, root
             "tokens": int(ready.steps.tokens[-1]),
             "target_tokens": int(ready.steps.target_tokens[-1]),
         },
-        "config": settings.config,
+        "config": scrubbed(settings.config),
     }
 
 

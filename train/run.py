@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError, known_names
+from pipeline.names import require_parts, require_regular
 from pipeline.store import replace_text
 
 FORMAT = "poolmix run 1"
@@ -72,13 +73,15 @@ def open_run(name: str, runs: Path) -> Run:
         folder = runs / name
     path = folder / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(require_regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         known = [place.parent.name for place in runs.glob("*/manifest.json")]
         what = f"no run there ({known_names(name, known)})"
         raise StoreError(f"run {name}", what, "run `python -m train sft`, or name a run's folder") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(str(path), f"not a manifest of format '{FORMAT}'", "name the folder of a run")
+    model = manifest.get("model")
+    require_parts(path, [model.get("short") if isinstance(model, dict) else None], manifest.get("files"))
     return Run(folder, manifest)
 
 

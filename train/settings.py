@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
+from pipeline.names import PATH_RULE, is_path
 from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
 from train.models import ModelSettings, read_model
 
@@ -107,7 +108,7 @@ def read_train(config: Mapping[str, Any]) -> Train:
     errors: list[PoolmixError] = []
     top = Settings(config, "", errors)
     top.known(_KEYS)
-    out = top.value("out", is_text, "a folder", "DIR")
+    out = top.value("out", is_path, PATH_RULE, "DIR")
     settings = Train(
         bundle=top.required("bundle", is_text, "a bundle's folder or name, or latest", "latest", "latest"),
         build=top.value("build", is_text_list, "a list of settings", "[mix=math_heavy]", []),
@@ -137,7 +138,7 @@ def read_train_paths(config: Mapping[str, Any], errors: list[PoolmixError]) -> T
     node = Settings(config.get("paths"), "paths", errors)
     return TrainPaths(
         *(
-            Path(node.required(name, is_text, "a folder", "DIR", ".")).expanduser()
+            Path(node.required(name, is_path, PATH_RULE, "DIR", ".")).expanduser()
             for name in ("pools", "bundles", "runs")
         )
     )

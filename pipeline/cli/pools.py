@@ -125,7 +125,7 @@ def _size(folder: Path) -> int:
 
 
 def _cells(entry: _Entry) -> list[str]:
-    from pipeline.show.rows import visible
+    from pipeline.visible import visible
 
     name = f"{'*' if entry.newest else ' '} {visible(entry.folder.parent.name)}/{entry.folder.name}"
     made = datetime.fromtimestamp(_made(entry.folder)).strftime("%Y-%m-%d %H:%M")

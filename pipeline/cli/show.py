@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.front import Job
+from pipeline.cli.front.outlet import prints_rows
 
 if TYPE_CHECKING:
     from pipeline.show.provenance import Found
@@ -59,6 +60,7 @@ def run(config: dict[str, Any], _job: Job) -> None:
     from pipeline.show.settings import read_asked
 
     asked = read_asked(config)
+    prints_rows()
     if asked.pool is not None:
         refuse_both(config)
         lines = _lines(open_pool(asked.pool, asked.pools), asked)
@@ -124,11 +126,12 @@ def _refused(folder: Path, asked: Asked) -> list[str]:
     from pipeline.pool import read_quarantine
     from pipeline.show.rows import json_line, refused_rows
     from pipeline.show.text import DIM, refused_lines
+    from pipeline.visible import visible
 
     refused = read_quarantine(folder)
     rows = refused_rows(refused, asked.n, asked.sources, asked.reason)
-    head = _pen().paint(f"{folder} · refused · {len(rows):,} of {len(refused):,} rows", DIM)
-    lines = [] if asked.json else [head]
+    heading = visible(f"{folder} · refused · {len(rows):,} of {len(refused):,} rows")
+    lines = [] if asked.json else [_pen().paint(heading, DIM)]
     for row in rows:
         lines += [json_line(row)] if asked.json else ["", *refused_lines(row, _pen())]
     return lines
@@ -138,9 +141,10 @@ def _found(place: Any, id: str, asked: Asked) -> list[str]:
     from pipeline.cli import root
     from pipeline.pool import Pool
     from pipeline.show.provenance import find_in_bundle, find_in_pool
-    from pipeline.show.rows import json_line, visible
+    from pipeline.show.rows import json_line
     from pipeline.show.text import DIM, found_lines, indented, refused_lines
     from pipeline.show.tokens import row_data
+    from pipeline.visible import visible
 
     found = find_in_pool(place, id) if isinstance(place, Pool) else find_in_bundle(place, asked.pools, id, root())
     view, shown = _found_view(place, found, asked)
@@ -179,8 +183,8 @@ def _found_view(place: Any, found: Found, asked: Asked) -> tuple[View | None, Sh
 
 
 def _heading(place: Any, what: str, view: View | None) -> list[str]:
-    from pipeline.show.rows import visible
     from pipeline.show.text import DIM
+    from pipeline.visible import visible
 
     pen = _pen()
     facts = [str(place.folder), what, *([view.template, view.tokenizer or ""] if view is not None else [])]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import ConfigError, PoolmixError, known_names
+from pipeline.names import name_fault
 from pipeline.settings import Settings, is_text, is_whole
 from pipeline.sources.block import repeated
 from pipeline.sources.settings import NAME, read_sources
@@ -40,6 +41,9 @@ def read_decontaminate(
     sets = [_evaluation_set(entry, config, root, errors) for entry in given]
     found = [one for one in sets if one is not None]
     names = [one.name for one in found]
+    for name in names:
+        if (fault := name_fault(name)) is not None:
+            errors.append(_error(name, f"its name {fault}", "give it another: {name: NAME, path: FILE}"))
     for name in repeated(names):
         errors.append(_error(name, "two evaluation sets have this name", "give one a name: {name: NAME, path: FILE}"))
     for name in sorted(set(names) & set(trained_on)):

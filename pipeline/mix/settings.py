@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.errors import ConfigError, known_names
 from pipeline.mix.plan import TOTALS, Mix, Stretch, relative_weights
 from pipeline.mix.strategies import SIZERS
-from pipeline.settings import Settings, is_number, is_text, is_whole
+from pipeline.names import NAME_RULE, is_name
+from pipeline.settings import Settings, is_number, is_whole
 
 _KEYS = {
     *("name", "weights", "strategy", "unit", "total_rows", "total_tokens", "schedule"),
@@ -23,7 +24,7 @@ def read_mix(node: Settings, sources: Sequence[str]) -> Mix:
     """The settings of a mix over these sources; every mistake goes to `node.errors`."""
     node.known(_KEYS)
     mix = Mix(
-        name=node.value("name", is_text, "text", "NAME", "mix"),
+        name=node.value("name", is_name, NAME_RULE, "NAME", "mix"),
         weights=_weights(Settings(node.node.get("weights"), "mix.weights", node.errors), sources),
         strategy=_choice(node, "strategy", sorted(SIZERS), "resample"),
         unit=_choice(node, "unit", list(TOTALS), "rows"),

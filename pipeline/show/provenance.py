@@ -19,12 +19,13 @@ from pipeline.errors import ConfigError, PoolmixError
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool, read_duplicates, read_quarantine
-from pipeline.show.rows import plain_row, require_source, visible
+from pipeline.show.rows import plain_row, require_source
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files, read_literal
 from pipeline.sources.settings import read_sources
 from pipeline.sources.source import Source
 from pipeline.store import open_table
+from pipeline.visible import visible
 
 _LISTED = 8  # places of a repeated row
 

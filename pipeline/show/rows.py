@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,31 +11,14 @@ import pyarrow as pa
 
 from pipeline.errors import ConfigError, known_names
 from pipeline.schema import POOL
+from pipeline.visible import ACTIVE, visible
 
 _SLICE = 1 << 15
-# What a terminal acts upon (categories Cc, Zl, Zp) and what turns the direction of a line. Emoji joiners stay.
-_ACTIVE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_NAMES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def visible(text: str, keep: str = "") -> str:
-    """The text with control and direction characters spelt out (`\\x1b`), except those in `keep`."""
-    return _ACTIVE.sub(lambda match: match[0] if match[0] in keep else _spelt(match[0]), text)
 
 
 def json_line(value: Any) -> str:
     """One line of JSON that is safe to print: what `visible` spells out stands as `\\u…`."""
-    return _ACTIVE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
-
-
-def _spelt(sign: str) -> str:
-    return _NAMES.get(sign) or code(sign)
-
-
-def code(sign: str) -> str:
-    """A character as an escape: `\\x1b`, `\\u200d`, `\\U000e0100`."""
-    number = ord(sign)
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
+    return ACTIVE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def refuse_both(config: Mapping[str, Any]) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report import columns_wide
-from pipeline.show.rows import code, visible
 from pipeline.show.tokens import Packed, Shown
 from pipeline.tokens.view import Tokens
+from pipeline.visible import code, visible
 
 BOLD, DIM = "1", "2"
 _ROLES = {"system": "35", "user": "36", "assistant": "32", "tool": "33"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from pipeline.show.rows import code
+from pipeline.visible import code
 
 _CHARACTERS = 60  # of an example
 # Plain to every YAML reader: no number, truth value, null or sign of YAML.

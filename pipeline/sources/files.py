@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ FORMATS = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -59,13 +61,19 @@ class RawFile:
 def find_files(source: str, path: str, format: str | None = None) -> list[RawFile]:
     """The raw files behind `path`, sorted by name, so that a listing's order never matters.
 
-    A folder stands for the files directly inside it that have a known ending; hidden ones are left out.
+    A folder stands for the files directly inside it that have a known ending; hidden ones are left out. A link to a
+    file counts as that file, wherever it lies (the hub's cache is made of such).
     Raises: SourceError if there is nothing to read.
     """
     where, place = f"source {source}", Path(path).expanduser()
+    if _ADDRESS.match(path):
+        what = f"{path} is an address, and raw data are read from files"
+        raise SourceError(where, what, f"set sources.{source}.hub=ORG/NAME for a data set on the hub, or path=FILE")
     if place.is_dir():
         found = [
-            file for file in place.iterdir() if file.is_file() and format_of(file)[0] and not file.name.startswith(".")
+            file
+            for file in place.iterdir()
+            if is_regular(file) and format_of(file)[0] and not file.name.startswith(".")
         ]
         if not found:
             raise SourceError(
@@ -74,14 +82,17 @@ def find_files(source: str, path: str, format: str | None = None) -> list[RawFil
                 f"set sources.{source}.path to a file, a glob or a folder with data",
             )
         root = place
-    elif place.is_file():
+    elif is_regular(place):
         found, root = [place], place.parent
     elif glob.has_magic(path):
-        found = [file for file in _matches(str(place)) if file.is_file()]
+        found = [file for file in _matches(str(place)) if is_regular(file)]
         if not found:
             raise SourceError(where, f"no file matches {path}", f"set sources.{source}.path to an existing file")
         root = Path(glob_root(str(place)))
     else:
+        if place.exists():
+            what = f"{path} is a device, a pipe or of the system, no regular file"
+            raise SourceError(where, what, f"copy its content to a file, and set sources.{source}.path to that")
         if place.is_symlink():
             raise SourceError(where, f"{path} is a link that leads nowhere", f"set sources.{source}.path to a file")
         siblings = [file.name for file in place.parent.iterdir()] if place.parent.is_dir() else []
@@ -89,6 +100,12 @@ def find_files(source: str, path: str, format: str | None = None) -> list[RawFil
         raise SourceError(where, f"no file {path}{hint}", f"set sources.{source}.path to an existing file")
     files = [_raw_file(source, file, root, format) for file in found]
     return sorted(files, key=lambda file: file.name.encode())
+
+
+def is_regular(path: Path) -> bool:
+    """A file, or a link to one, that has an end: no device, no pipe, and nothing in /proc, where the environment of a
+    process is a file, too."""
+    return path.is_file() and not path.resolve().is_relative_to("/proc")
 
 
 def _matches(pattern: str) -> set[Path]:

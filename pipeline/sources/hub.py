@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import SourceError, nearest
+from pipeline.names import is_inside
 from pipeline.sources.files import COMPRESSIONS, FORMATS, RawFile, find_files
 
 _ENDINGS = tuple(f"{ending}{packed}" for ending in FORMATS for packed in ("", *COMPRESSIONS))
@@ -55,7 +56,7 @@ def fetch(source: str, repo: str, revision: str, files: str | None, format: str 
     try:
         _check_token(where)
         commit = HfApi().resolve_revision(repo, repo_type="dataset", revision=revision).resolved
-        names = data_files(source, repo, _listing(repo, commit), files, format)
+        names = data_files(source, repo, _inside(where, repo, _listing(repo, commit)), files, format)
         with contextlib.nullcontext() if sys.stderr.isatty() else disable_progress_bars():
             folder = snapshot_download(
                 repo, repo_type="dataset", revision=commit, allow_patterns=[glob.escape(name) for name in names]
@@ -74,6 +75,15 @@ def fetch(source: str, repo: str, revision: str, files: str | None, format: str 
         raise SourceError(where, what, fix) from error
     found = [dataclasses.replace(find_files(source, str(Path(folder, name)), format)[0], name=name) for name in names]
     return HubFiles(found, commit)
+
+
+def _inside(where: str, repo: str, names: Sequence[str]) -> Sequence[str]:
+    """Raises: SourceError if a listing names a file that would not lie in the data set's folder."""
+    for name in names:
+        if not is_inside(name):
+            what = f"{repo} lists the file {name}, which leads out of its folder"
+            raise SourceError(where, what, "do not use this data set, or ask those who keep it")
+    return names
 
 
 def data_files(source: str, repo: str, names: Iterable[str], files: str | None, format: str | None) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, PoolmixError
+from pipeline.names import name_fault
 from pipeline.settings import Settings, is_bool, is_text, is_text_list
 from pipeline.sources.encodings import ENCODINGS
 from pipeline.sources.shapes import SHAPES
@@ -51,6 +52,8 @@ def _source(name: str, node: Settings, corpus: str, root: Path) -> Source:
     node.known(SOURCE_KEYS)
     if not NAME.fullmatch(name):
         node.errors.append(ConfigError(f"source {name!r}", "names have letters, digits, _ and - only", "rename it"))
+    elif (fault := name_fault(name)) is not None:
+        node.errors.append(ConfigError(f"source {name!r}", f"its name {fault}", "rename it"))
     shape_name = node.required(
         "shape", lambda value: value in SHAPES, f"one of {', '.join(sorted(SHAPES))}", "columns", "columns"
     )

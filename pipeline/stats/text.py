@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.report import columns_wide, table
-from pipeline.show.rows import visible
+from pipeline.visible import visible
 
 _ANSWERS = 3
 

@@ -16,9 +16,9 @@ from pipeline.errors import ConfigError
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool
-from pipeline.show.rows import visible
 from pipeline.store import open_table, read_manifest
 from pipeline.tokens.dataset import FORMAT
+from pipeline.visible import visible
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ traceback for a bug.
 
 from __future__ import annotations
 
-import io
+import errno
 import os
 import select
 import shlex
@@ -17,8 +17,9 @@ from collections.abc import Sequence
 
 from pipeline import ending
 from pipeline.cli.front.flags import Flags, parse_flags
+from pipeline.cli.front.outlet import outlets
 from pipeline.cli.front.program import Job, Program, SweepEnded, Verb
-from pipeline.errors import ConfigError, PoolmixError, known_names, nearest
+from pipeline.errors import ConfigError, PoolmixError, StoreError, known_names, nearest
 from pipeline.memory import ran_out
 
 __all__ = ["Job", "Program", "Verb", "main"]
@@ -26,10 +27,7 @@ __all__ = ["Job", "Program", "Verb", "main"]
 
 def main(program: Program, argv: Sequence[str]) -> int:
     """Run the verb that `argv` (without the program's name) begins with; returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 shows what it can
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    with ending.signals():
+    with outlets(), ending.signals():
         try:
             return _outcome(program, list(argv))
         except BaseException:
@@ -50,6 +48,12 @@ def _outcome(program: Program, argv: list[str]) -> int:
         return _stopped(ran_out())
     except BrokenPipeError as error:
         return _closed_pipe(error)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _stopped(
+            StoreError(f"{str(error.filename)[:80]}…", "is longer than a path may be", "give a shorter name")
+        )
     except KeyboardInterrupt as error:
         if ending.received() is not None:
             raise

@@ -56,6 +56,9 @@ def refuse_files(folders: Iterable[Path]) -> list[ConfigError]:
     errors: list[ConfigError] = []
     for folder in folders:
         for file in sorted(folder.rglob("*.yaml")):
+            if not file.is_file():
+                errors.append(ConfigError(str(file), "is no regular file", "take it out"))
+                continue
             content = file.read_bytes()
             if any(sign in content for sign in _SUSPECT):
                 errors.extend(_file_errors(file, content))

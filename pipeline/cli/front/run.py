@@ -17,6 +17,7 @@ from pipeline.cli.front.flags import Flags
 from pipeline.cli.front.groups import option_exists
 from pipeline.cli.front.program import Job, Program, SweepEnded, Verb
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
+from pipeline.secrets import without_secrets
 
 _OWN = Path("conf")
 
@@ -166,7 +167,7 @@ class _Run:
             forms = [form for form in HydraConfig.get().overrides.task if form not in self.added]
             overrides = tuple(map(quoting.typed_form, forms))
         typed = shlex.join([*overrides, *folder_arguments(self.flags)]) if sweep else self.typed
-        command = f"{self.program.name} {self.name} {typed}".rstrip()
+        command = without_secrets(f"{self.program.name} {self.name} {typed}".rstrip())
         try:
             plain = settings(config)
             _log_to_stderr(self.verb, HydraConfig.get().verbose)

@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
-from pipeline.show.rows import json_line, visible
+from pipeline.show.rows import json_line
+from pipeline.visible import visible
 
 SHAPE = "shape: columns, columns: {user: q, assistant: a}"
 ONE = [

@@ -5,9 +5,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.show.rows import visible
 from pipeline.show.text import Pen, text_lines, token_lines
 from pipeline.tokens.view import Tokens
+from pipeline.visible import visible
 
 SIGNS = st.characters(exclude_categories=["Cs", "Mn", "Me", "Cf"], exclude_characters="\\⟦⟧⟪⟫¦")
 COLOUR = re.compile(r"\x1b\[[0-9;]+m")

@@ -12,8 +12,8 @@ import pytest
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
 from pipeline.folder import DATA
-from pipeline.show.rows import visible
 from pipeline.store import open_table
+from pipeline.visible import visible
 
 TALKS = [
     [("user", "How many apples?"), ("assistant", "12")],
