@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MIX ?= math_heavy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train build test lint types check bench bench-near bench-tokens bench-train bench-generate bench-read fuzz torture clean
+.PHONY: help setup setup-train build test lint types check bench bench-near bench-tokens bench-train bench-generate bench-read fuzz torture reproduce mutants clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -43,6 +43,12 @@ fuzz: setup  ## read 21,000 damaged files and records of a GiB (10 minutes)
 
 torture: setup  ## kill commands 500 times and interrupt them 120 times, at every moment (40 minutes on two quiet cores)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m torture tests/faults -s
+
+reproduce: setup  ## build the same bundle a hundred times in other surroundings (10 minutes)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m torture tests/faults/test_reproducible.py
+
+mutants: setup  ## break each rule of the design on purpose: a test must notice (10 minutes)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m torture tests/mutation
 
 bench-read: setup  ## compare reading of JSON lines with pyarrow's reader and orjson (1 GB)
 	$(BIN)/python tests/benchmarks/bench_read.py

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import Any
 
 # RFC 8259 lets a reader limit both (section 9): levels of nesting, and digits of one number (Python's own limit).
 MAX_DEPTH, MAX_DIGITS = 100, 4300
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# One that is never closed reaches to the end, so that nothing is looked through twice.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -61,8 +63,8 @@ def _deep(text: str) -> bool:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise NotJsonError("duplicate_key", f"{twice[:80]!r} twice in one object")
     return value
 

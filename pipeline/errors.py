@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_NAMES, _NAME_CHARS = 50, 80  # that a message has
 
 
 class PoolmixError(Exception):
@@ -59,4 +61,10 @@ def known_names(name: str, known: Iterable[str]) -> str:
     """`did you mean cmath?` where something is near, else `have: a, b, c`."""
     names = sorted(known)
     near = nearest(name, names)
-    return f"did you mean {' or '.join(near)}?" if near else f"have: {', '.join(names) or 'none'}"
+    return f"did you mean {' or '.join(near)}?" if near else f"have: {listed(names) or 'none'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b, c`, or the first of them where there are very many; a very long name is cut."""
+    shown = ", ".join(name if len(name) <= _NAME_CHARS else f"{name[:_NAME_CHARS]}…" for name in names[:_NAMES])
+    return shown if len(names) <= _NAMES else f"{shown} and {len(names) - _NAMES:,} more"

@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 import xxhash
 
-from pipeline.errors import SourceError, StoreError
+from pipeline.errors import SourceError, StoreError, listed
 from pipeline.folder import Folder
 from pipeline.leftovers import clear_leftovers
 from pipeline.normalize import normalize
@@ -36,7 +36,7 @@ from pipeline.store import lock, new_folder, read_manifest, write_pointer
 from pipeline.workers import in_order
 
 # Raise it when the same raw bytes and settings would give other rows than before.
-POOL_VERSION = 2
+POOL_VERSION = 3
 _LINE = pa.schema([("line", pa.large_string())])
 # Where the bytes came from changes no row; a bundle's manifest says it, a pool may serve many places.
 _ORIGIN = ("path", "hub", "revision", "files", "licence", "card")
@@ -223,6 +223,6 @@ def _require_columns(source: Source, have: Sequence[str], missing: int, detail: 
     what = f"no column '{source.columns[role]}'" if absent else detail
     raise SourceError(
         f"source {source.name}",
-        f"{what} (have: {', '.join(have)})",
+        f"{what} (have: {listed(have)})",
         f"set ++sources.{source.name}.columns.{role}=NAME",
     )

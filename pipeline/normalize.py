@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline.schema import ROLES, TURN_COLUMNS
 from pipeline.sources.drafts import REFUSAL, Drafts
+from pipeline.sources.turns import MAX_TURNS
 
 # Unicode category Cc without line break and tab.
 _CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\u{9f}]"
@@ -69,7 +70,7 @@ def normalize(drafts: Drafts, max_chars: int) -> Drafts:
     A conversation is an optional system turn, then user and assistant in turn, with tool turns after the
     assistant's tool calls, and ends with the assistant. A blank system turn is left out; a turn of only tool
     calls has the content "". Rows with more than `max_chars` characters of text,
-    reasoning and tool calls are `too_long`.
+    reasoning and tool calls are `too_long`, and so are those of more than MAX_TURNS turns.
     Returns: the same kind of frames, `i` as before, with the refused rows only in `refused` (one line each).
     """
     turns = drafts.turns.with_columns(clean_text(drafts.turns["content"]).fill_null(""))
@@ -132,17 +133,23 @@ def _faults(turns: pl.DataFrame, rows: pl.DataFrame, max_chars: int) -> pl.DataF
                 pl.lit("too_long").alias("reason"),
                 pl.format("{} characters, at most {}", "chars", pl.lit(max_chars)).alias("detail"),
             ),
+            lengths.filter(pl.col("turns") > MAX_TURNS).select(
+                "i",
+                pl.lit("too_long").alias("reason"),
+                pl.format("{} turns, at most {}", "turns", pl.lit(MAX_TURNS)).alias("detail"),
+            ),
         ]
     ).cast(REFUSAL)
 
 
 def _lengths(turns: pl.DataFrame) -> pl.DataFrame:
-    """`i` and `chars` of each row: the characters of its text, reasoning and tool calls."""
+    """`i` of each row, `chars`, the characters of its text, reasoning and tool calls, and how many `turns` it has."""
     texts = pl.col("content", "reasoning_content", "tool_calls").str.len_chars().fill_null(0)
     chars = turns.select(pl.sum_horizontal(texts)).to_series().to_numpy()
     rows = turns["i"].to_numpy().astype(np.int64)
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     if len(starts) == 0:
-        return pl.DataFrame(schema={"i": pl.UInt32, "chars": pl.UInt32})
+        return pl.DataFrame(schema={"i": pl.UInt32, "chars": pl.UInt32, "turns": pl.Int64})
     totals = np.add.reduceat(chars, starts)
-    return pl.DataFrame({"i": rows[starts].astype(np.uint32), "chars": totals})
+    counts = np.diff(starts, append=len(rows))
+    return pl.DataFrame({"i": rows[starts].astype(np.uint32), "chars": totals, "turns": counts})

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, listed
 from pipeline.keys import json_text
 from pipeline.sources.block import MAX_COLUMNS, Block, Refused, beginning, repeated, too_long, too_wide
 from pipeline.sources.files import RawFile
 
 _BATCH_ROWS, _BATCH_CELLS = 1 << 14, 1 << 22
+_NUMBER_BYTES = 8  # of an entry's number in a dictionary: four at most, and as much for what is around it
+# Characters of a block: rows with long texts come in smaller ones.
+_BLOCK_BYTES = 32 << 20
 # What a compressed file may expand to where it must be held as a whole.
 _MOST_BYTES = 1 << 30
 
@@ -33,8 +36,9 @@ def read_arrow(file: RawFile, where: str, max_record_bytes: int) -> Iterator[Blo
             columns = {name: _as_text(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
             frame = pl.DataFrame({name: text for name, (text, _) in columns.items()})
             json_columns = frozenset(name for name, (_, is_json) in columns.items() if is_json)
-            yield _bounded(frame, record, json_columns, max_record_bytes)
-            record += len(frame)
+            for part in _parts(frame):
+                yield _bounded(part, record, json_columns, max_record_bytes)
+                record += len(part)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(
             f"{where}, {file.name}",
@@ -43,10 +47,23 @@ def read_arrow(file: RawFile, where: str, max_record_bytes: int) -> Iterator[Blo
         ) from error
 
 
+def _parts(frame: pl.DataFrame) -> Iterable[pl.DataFrame]:
+    """The rows in their order, in parts of not much more than `_BLOCK_BYTES`: a few bytes of a file may stand for
+    gigabytes of text, where one value is that of many rows."""
+    ends = np.cumsum(_sizes(frame), dtype=np.int64)
+    starts = np.flatnonzero(np.diff(ends // _BLOCK_BYTES, prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(frame)], strict=False):
+        yield frame[int(start) : int(end)]
+
+
+def _sizes(frame: pl.DataFrame) -> np.ndarray:
+    """The bytes of each row's values."""
+    return frame.select(pl.sum_horizontal(pl.all().str.len_bytes())).to_series().fill_null(0).to_numpy()
+
+
 def _bounded(frame: pl.DataFrame, record: int, json_columns: frozenset[str], max_record_bytes: int) -> Block:
     """The rows as a block, those that are too long refused."""
-    sizes = frame.select(pl.sum_horizontal(pl.all().str.len_bytes())).to_series().fill_null(0).to_numpy()
-    good = sizes <= max_record_bytes
+    good = _sizes(frame) <= max_record_bytes
     numbers, refused = np.arange(record, record + len(frame)), list[Refused]()
     for k in np.flatnonzero(~good).tolist():
         text = next((value for value in frame.row(k) if value), "")
@@ -64,8 +81,10 @@ def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
             import pyarrow.parquet as pq
 
             source = _held(file, stream) if file.compression else str(file.path)
-            table = pq.ParquetFile(source)
-            yield from table.iter_batches(_rows_at_once(len(table.schema_arrow)))
+            about = pq.ParquetFile(source).metadata
+            table = pq.ParquetFile(source, read_dictionary=_repeating(about))
+            rows = min(_rows_at_once(len(table.schema_arrow)), _BLOCK_BYTES // (_row_bytes(about) or 1))
+            yield from table.iter_batches(max(1, rows))
             return
         data = _held(file, stream) if file.compression else pa.memory_map(str(file.path))
         try:
@@ -78,6 +97,28 @@ def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
             rows = _rows_at_once(batch.num_columns)
             for start in range(0, batch.num_rows, rows):
                 yield batch.slice(start, rows)
+
+
+def _row_bytes(about: Any) -> int:
+    """Of a Parquet file: the bytes of a row, on average in the row group where that is the most."""
+    groups = [about.row_group(k) for k in range(about.num_row_groups)]
+    return max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+
+
+def _repeating(about: Any) -> list[str]:
+    """The columns of texts of a Parquet file that are little more than numbers of the texts in a dictionary.
+
+    Read as such, a long text that thousands of rows have is held once.
+    """
+    found: set[str] = set()
+    for k in range(about.num_row_groups):
+        for n in range(about.num_columns):
+            column, is_text = about.row_group(k).column(n), about.schema.column(n).logical_type.type == "STRING"
+            if is_text and "." not in column.path_in_schema and column.has_dictionary_page:
+                numbers = column.total_compressed_size - (column.data_page_offset - column.dictionary_page_offset)
+                if numbers <= _NUMBER_BYTES * column.num_values:
+                    found.add(column.path_in_schema)
+    return sorted(found)
 
 
 def _rows_at_once(columns: int) -> int:
@@ -104,7 +145,7 @@ def _require_text(schema: pa.Schema, where: str) -> None:
     if len(schema.names) > MAX_COLUMNS:
         raise SourceError(where, f"the file has {too_wide(len(schema.names))}", "write those that are needed")
     if copies:
-        raise SourceError(where, f"the file names {', '.join(copies)} twice", "give every column a name of its own")
+        raise SourceError(where, f"the file names {listed(copies)} twice", "give every column a name of its own")
     for field in schema:
         if not _has_text(field.type):
             raise SourceError(
@@ -150,7 +191,8 @@ def _has_text(kind: pa.DataType) -> bool:
 def _as_text(column: pa.Array) -> tuple[pl.Series, bool]:
     """The column as text, and whether that text is JSON. NaN and infinity, which JSON has not, are null."""
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        values, is_json = _as_text(column.dictionary)
+        return values.gather(pl.Series(pl.from_arrow(column.indices))), is_json
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     series = pl.Series("_", pl.from_arrow(column))

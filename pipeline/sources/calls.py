@@ -9,6 +9,7 @@ import polars as pl
 
 from pipeline.sources.block import BadRecordError, beginning
 from pipeline.sources.drafts import Cells, refusal
+from pipeline.sources.nesting import require_shallow
 
 
 class _Function(msgspec.Struct):
@@ -50,6 +51,7 @@ def _arguments(data: bytes) -> bytes:
         data = msgspec.json.decode(data, type=str).strip().encode()
     if data in (b"", b"null"):
         return b"{}"
+    require_shallow(data)
     try:
         data = msgspec.json.format(data, indent=-1)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -65,6 +67,9 @@ def tool_lists(cells: Cells, column: str) -> pl.Series:
     for i, text in enumerate(cells.json(column)):
         try:
             found.append(_tool_list(text))
+        except BadRecordError as error:
+            found.append(None)
+            cells.refused.append(refusal(i, error.reason, error.detail))
         except (msgspec.MsgspecError, RecursionError) as error:
             found.append(None)
             cells.refused.append(refusal(i, "wrong_type", f"column '{column}' must be a list of tools ({error})"))
@@ -74,6 +79,7 @@ def tool_lists(cells: Cells, column: str) -> pl.Series:
 def _tool_list(text: str | None) -> str | None:
     if text is not None and text[0] == '"':
         text = msgspec.json.decode(text, type=str).strip()
+        require_shallow(text.encode())
     if not text or text == "null":
         return None
     msgspec.json.decode(text, type=list[dict[str, msgspec.Raw]])

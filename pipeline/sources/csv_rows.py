@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, listed
 from pipeline.sources.block import (
     BLOCK_BYTES,
     MAX_COLUMNS,
@@ -116,7 +116,7 @@ def _header(data: bytes, where: str, delimiter: str, max_record_bytes: int) -> t
             where, f"the header has {too_wide(len(names))}", "set ++sources.NAME.delimiter, or write fewer"
         )
     if copies or not any(names):
-        what = f"the header names {', '.join(copies)} twice" if any(names) else "the file has no header line"
+        what = f"the header names {listed(copies)} twice" if any(names) else "the file has no header line"
         raise SourceError(where, what, "give every column a name of its own in the first line")
     used = 0
     for _ in range(reader.line_num):

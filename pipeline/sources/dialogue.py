@@ -7,7 +7,7 @@ import msgspec
 from pipeline.sources.block import Block
 from pipeline.sources.drafts import Cells, Drafts
 from pipeline.sources.source import Source
-from pipeline.sources.turns import Turn, cut_last_user, turns_of, unpacked
+from pipeline.sources.turns import Turn, cut_last_user, few_enough, turns_of, unpacked
 
 _TEXTS = msgspec.json.Decoder(list[str])
 
@@ -24,4 +24,5 @@ def adapt_dialogue(block: Block, source: Source) -> Drafts:
 
 
 def _read(text: str) -> list[Turn]:
-    return [Turn("assistant" if k % 2 else "user", said) for k, said in enumerate(_TEXTS.decode(unpacked(text)))]
+    texts = few_enough(_TEXTS.decode(unpacked(text)))
+    return [Turn("assistant" if k % 2 else "user", said) for k, said in enumerate(texts)]

@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.json as pa_json
 
+from pipeline.errors import listed
 from pipeline.memory import require_for_block
 from pipeline.sources.block import (
     MAX_CELLS,
@@ -32,10 +33,7 @@ from pipeline.sources.block import (
     too_long,
     too_wide,
 )
-from pipeline.sources.nesting import depth_of
-
-# Deeper records are refused: how deep one can read depends on how deep the program itself is at that moment.
-MAX_DEPTH = 256
+from pipeline.sources.nesting import TOO_DEEP, is_deep
 
 # So many keys can be looked for one by one.
 _FEW = 64
@@ -160,23 +158,20 @@ def _object(data: bytes, max_record_bytes: int) -> dict[str, bytes]:
         values = {name: bytes(raw) for name, raw in _OBJECT.decode(data).items()}
         if len(values) > MAX_COLUMNS:
             raise BadRecordError("too_wide", too_wide(len(values)))
-        if data.count(b"[") + data.count(b"{") > MAX_DEPTH and depth_of(data) > MAX_DEPTH:
-            raise BadRecordError("too_deep", _TOO_DEEP)
+        if is_deep(data):
+            raise BadRecordError("too_deep", TOO_DEEP)
         escaped = (b"\\u" in data or b"\\/" in data) and _ESCAPED_KEY.search(data)
         if escaped or len(values) > _FEW or any(data.count(b'"%b"' % name.encode()) > 1 for name in values):
             _refuse_duplicate_keys(data)
     except UnicodeDecodeError as error:
         raise BadRecordError("bad_utf8", f"byte 0x{data[error.start]:02x} at position {error.start}") from error
     except RecursionError as error:
-        raise BadRecordError("too_deep", _TOO_DEEP) from error
+        raise BadRecordError("too_deep", TOO_DEEP) from error
     except msgspec.ValidationError as error:
         raise BadRecordError("wrong_type", str(error)) from error
     except msgspec.DecodeError as error:
         raise BadRecordError("bad_json", str(error)) from error
     return values
-
-
-_TOO_DEEP = f"more than {MAX_DEPTH} levels of nesting"
 
 
 def _refuse_duplicate_keys(data: bytes) -> None:
@@ -189,4 +184,4 @@ def _refuse_duplicate_keys(data: bytes) -> None:
     json.loads(data, object_pairs_hook=names_of, parse_int=str)
     copies = repeated(names)
     if copies:
-        raise BadRecordError("duplicate_key", f"the key {', '.join(copies)} stands twice")
+        raise BadRecordError("duplicate_key", f"the key {listed(copies)} stands twice")

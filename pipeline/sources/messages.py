@@ -8,7 +8,7 @@ from pipeline.sources.block import Block
 from pipeline.sources.calls import tool_calls, tool_lists
 from pipeline.sources.drafts import Cells, Drafts
 from pipeline.sources.source import Source
-from pipeline.sources.turns import Part, Said, Turn, joined_parts, turns_of, unpacked, weight_of
+from pipeline.sources.turns import Part, Said, Turn, few_enough, joined_parts, turns_of, unpacked, weight_of
 
 
 class Message(Said):
@@ -34,7 +34,7 @@ def adapt_messages(block: Block, source: Source) -> Drafts:
 
 
 def _read(text: str) -> list[Turn]:
-    return [_turn(message) for message in _MESSAGES.decode(unpacked(text))]
+    return [_turn(message) for message in few_enough(_MESSAGES.decode(unpacked(text)))]
 
 
 def _turn(message: Message) -> Turn:

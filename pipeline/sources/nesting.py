@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.sources.block import BadRecordError
+
+# Deeper records are refused: how deep one can read depends on how deep the program itself is at that moment.
+MAX_DEPTH = 256
+TOO_DEEP = f"more than {MAX_DEPTH} levels of nesting"
+
 _STEPS = np.zeros(256, np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
@@ -23,6 +29,20 @@ class Open:
 def depth_of(data: bytes) -> int:
     """The most brackets that are open at one place."""
     return int(_depths(data, Open())[0].max(initial=0))
+
+
+def is_deep(data: bytes) -> bool:
+    """Whether more brackets are open at one place than `MAX_DEPTH`."""
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH and depth_of(data) > MAX_DEPTH
+
+
+def require_shallow(data: bytes) -> None:
+    """For JSON that was taken out of a text, where the record's own depth says nothing of it.
+
+    Raises: BadRecordError `too_deep`.
+    """
+    if is_deep(data):
+        raise BadRecordError("too_deep", TOO_DEEP)
 
 
 def end_of_value(data: bytes, before: Open) -> tuple[int | None, Open]:

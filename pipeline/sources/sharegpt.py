@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from pipeline.sources.block import BadRecordError, Block
 from pipeline.sources.calls import tool_calls, tool_lists
 from pipeline.sources.drafts import Cells, Drafts
+from pipeline.sources.nesting import require_shallow
 from pipeline.sources.source import Source
 from pipeline.sources.turns import (
     Part,
     Said,
     Turn,
     cut_last_user,
+    few_enough,
     joined_parts,
     turns_of,
     unpacked,
@@ -65,14 +69,21 @@ def read_utterances(text: str) -> list[Turn]:
     Raises: BadRecordError, msgspec.MsgspecError, RecursionError if it is no such list.
     """
     turns: list[Turn] = []
-    for found in _UTTERANCES.decode(unpacked(text)):
+    calls: list[list[str | None]] = []  # of each turn, put together at the end: there may be thousands
+    for found in few_enough(_UTTERANCES.decode(unpacked(text))):
         turn, is_call = _turn(found)
         if is_call and turns and _may_join(turns[-1], turn):
-            calls = ",".join(each[1:-1] for each in (turns[-1].tool_calls, turn.tool_calls) if each is not None)
-            turns[-1] = turns[-1]._replace(tool_calls=f"[{calls}]")
+            calls[-1].append(turn.tool_calls)
         else:
             turns.append(turn)
-    return turns
+            calls.append([turn.tool_calls])
+    return [turn._replace(tool_calls=_joined(own)) for turn, own in zip(turns, calls, strict=True)]
+
+
+def _joined(calls: Sequence[str | None]) -> str | None:
+    """Lists of calls as one list; null where there are none."""
+    there = [each for each in calls if each is not None]
+    return f"[{','.join(each[1:-1] for each in there)}]" if len(there) > 1 else next(iter(there), None)
 
 
 def _turn(found: Utterance) -> tuple[Turn, bool]:
@@ -108,6 +119,7 @@ def _content(value: _Value, role: str | None) -> str | None:
 
 def _list_of_calls(value: _Value) -> bytes:
     data = value.strip().encode() if isinstance(value, str) else msgspec.json.encode(value)
+    require_shallow(data)
     return b"[%b]" % data if data[:1] == b"{" else data or b"null"
 
 

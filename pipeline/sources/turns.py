@@ -11,6 +11,10 @@ import polars as pl
 from pipeline.schema import TURN_COLUMNS
 from pipeline.sources.block import BadRecordError
 from pipeline.sources.drafts import Cells, refusal
+from pipeline.sources.nesting import require_shallow
+
+# Far beyond what people and agents say to each other; a template takes some seconds for as many.
+MAX_TURNS = 10_000
 
 _Value = TypeVar("_Value")
 
@@ -97,9 +101,23 @@ def _text(part: Part) -> str:
     return text
 
 
+def few_enough(turns: Sequence[_Value]) -> Sequence[_Value]:
+    """The turns of a row as found, before anything is made of them. Raises: BadRecordError `too_long`."""
+    if len(turns) > MAX_TURNS:
+        raise BadRecordError("too_long", f"{len(turns)} turns, at most {MAX_TURNS}")
+    return turns
+
+
 def unpacked(text: str) -> str:
-    """JSON text that stands inside a JSON text, as in a cell of a CSV file, taken out of it."""
-    return msgspec.json.decode(text, type=str) if text[:1] == '"' else text
+    """JSON text that stands inside a JSON text, as in a cell of a CSV file, taken out of it.
+
+    Raises: BadRecordError `too_deep`.
+    """
+    if text[:1] != '"':
+        return text
+    inside = msgspec.json.decode(text, type=str)
+    require_shallow(inside.encode())
+    return inside
 
 
 def with_system(turns: pl.DataFrame, system: pl.Series) -> tuple[pl.DataFrame, pl.Series]:

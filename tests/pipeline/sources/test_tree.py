@@ -73,7 +73,7 @@ def test_a_bad_shape_is_refused_alone(adapt: Any, bad: Any) -> None:
 def test_a_tree_deeper_than_can_be_read_is_refused(adapt: Any) -> None:
     deep = '{"text":"q","role":"prompter","replies":[' * 5000 + "]}" * 5000
     [found] = adapt("tree", json.dumps({"prompt": deep}).encode())
-    assert found == "wrong_type"
+    assert found == "too_deep"
 
 
 trees = st.recursive(
