@@ -41,7 +41,7 @@ def measure_perplexity(
         if not is_kept:
             with as_named(model, name):
                 keep_losses(path, row_losses(model, documents, row, count, local.max_length, local.device.kind))
-        sums = np.load(path)
+        sums = np.load(path, allow_pickle=False)
         spent = "kept from before" if is_kept else f"in {time.perf_counter() - began:.0f} s"
         say(f"perplexity {name:<6} {count:,} rows {spent}")
         nats = _frame(name, "perplexity", rows, sums[:, 0], sums[:, 1])

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eval.schemas import NotJsonError, SchemaFaultError, require_schema, strict_json, violation
-from pipeline.child import answer, first_line
+from pipeline.child import answer, confine, first_line
 
 _MEMORY_BYTES = 2 << 30
 _FRAMES = 10_000  # as many levels as JSON may have take some frames each in a schema that refers to itself
@@ -70,13 +70,6 @@ def _expression(text: str) -> _Parsed:
     return parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None)  # type: ignore[arg-type]
 
 
-def _limit_memory() -> None:
-    if sys.platform == "linux":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-
-
 def _limit_processor(seconds: int) -> None:
     """End with the next `seconds` of processor time, should the parent be gone that would see to it."""
     if sys.platform == "linux":
@@ -102,7 +95,7 @@ def main() -> None:
     seconds = first_line()["seconds"]
     logging.disable()
     sys.setrecursionlimit(_FRAMES)
-    _limit_memory()
+    confine(_MEMORY_BYTES)
     answer({})
     for line in sys.stdin:
         request = json.loads(line)

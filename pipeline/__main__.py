@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pipeline.safe_path  # noqa: F401  # pyright: ignore[reportUnusedImport]  first of all
+
+# isort: split
 import gc
 import logging
 import os

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,8 @@ from pipeline import ending
 _ENVIRONMENT = {"PYTHONUTF8": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 _NICE = 5
 _running: set[subprocess.Popen[bytes]] = set()
+_MOST_LINE, _MOST_BYTES = 1 << 30, 1 << 32  # of one answer
+_MOST_FILES = 64  # open at once, of a process that only reads modules
 
 
 class EndedError(Exception):
@@ -47,19 +49,14 @@ class Child:
         """The answer to a question. Raises: EndedError, after `seconds` at the latest, if there is none."""
         with self._lock:
             process = self._started()
-            if value is not None:
-                _send(process, _line(value))
-            line = _receive(process, _read_line, seconds)
+            line = _exchange(process, [] if value is None else [_line(value)], _read_line, seconds)
         return json.loads(line)
 
     def ask_bytes(self, data: bytes | None, seconds: float) -> bytes:
         """The same for a process that is sent bytes and answers with bytes."""
         with self._lock:
             process = self._started()
-            if data is not None:
-                _send(process, b"%d\n" % len(data))
-                _send(process, data)
-            return _receive(process, read_bytes, seconds)
+            return _exchange(process, [] if data is None else [b"%d\n" % len(data), data], read_bytes, seconds)
 
     def close(self) -> None:
         """End the process."""
@@ -101,13 +98,25 @@ def _send(process: subprocess.Popen[bytes], data: bytes) -> None:
             raise EndedError("it ended the process it ran in") from error
 
 
-def _receive(process: subprocess.Popen[bytes], read: Callable[[IO[bytes]], bytes | None], seconds: float) -> bytes:
+def _exchange(
+    process: subprocess.Popen[bytes],
+    question: Sequence[bytes],
+    read: Callable[[IO[bytes]], bytes | None],
+    seconds: float,
+) -> bytes:
+    """What the process says to a question. One that does not listen, or says too much, is ended as one that is late."""
     alarm = threading.Timer(seconds, process.kill)
     alarm.start()
-    found = read(process.stdout) if process.stdout is not None else None
+    try:
+        for data in question:
+            _send(process, data)
+        found = read(process.stdout) if process.stdout is not None else None
+    except EndedError:
+        found = None
     late = not alarm.is_alive()
     alarm.cancel()
     if found is None:
+        process.kill()
         raise EndedError(f"it took more than {seconds:g} seconds" if late else "it ended the process it ran in")
     return found
 
@@ -139,6 +148,27 @@ def first_line() -> Any:
     return json.loads(sys.stdin.buffer.readline())
 
 
+def confine(memory: int) -> None:
+    """From now on this process may take `memory` bytes more than it has, write no file, leave no dump of itself and
+    start no other process, where the system can see to it."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = {
+        resource.RLIMIT_AS: used + memory,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_NOFILE: _MOST_FILES,
+    }
+    for kind, most in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
+
+
 def answer(value: Any) -> None:
     """What the process itself says."""
     sys.stdout.buffer.write(_line(value))
@@ -157,10 +187,11 @@ def read_bytes(stream: IO[bytes]) -> bytes | None:
     number = _read_line(stream)
     if number is None:
         return None
-    data = stream.read(int(number))
-    return data if len(data) == int(number) else None
+    size = int(number) if number.strip().isdigit() else _MOST_BYTES + 1
+    data = stream.read(size) if size <= _MOST_BYTES else b""
+    return data if len(data) == size else None
 
 
 def _read_line(stream: IO[bytes]) -> bytes | None:
-    line = stream.readline()
+    line = stream.readline(_MOST_LINE)
     return line if line.endswith(b"\n") else None

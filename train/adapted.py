@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, StoreError
 from pipeline.render.template import Template
 from train.device import Device
+from train.foreign import adapter_fault
 from train.model import load_model
 from train.models import find_model, folder_fault, read_model
 from train.run import Run
@@ -62,6 +63,9 @@ def put_adapter(model: Any, adapter: Path, folder: Path) -> Any:
     """A base model, loaded from `folder`, with an adapter beside it. Raises: StoreError if the two do not fit."""
     from peft import PeftModel
 
+    fault = adapter_fault(adapter)
+    if fault is not None:
+        raise StoreError(f"adapter {adapter}", *fault)
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:

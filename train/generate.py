@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.arrow import numbers
+from pipeline.errors import TemplateError
 from pipeline.render.renderer import Renderer
 from pipeline.render.template import Template
 from pipeline.tokens.encode import IGNORED
@@ -25,7 +26,11 @@ def prompts(template: Template, conversations: Sequence[Sequence[Message]]) -> l
     """The text that a model is given to answer each conversation. Raises: TemplateError."""
     with Renderer(template) as renderer:
         rows = [{"messages": list(messages), "tools": None, "meta": None, "prompt": True} for messages in conversations]
-        return [row["text"] for row in renderer.rows(rows)]
+        found = renderer.rows(rows)
+    refused = next((row["error"] for row in found if "error" in row), None)
+    if refused is not None:
+        raise TemplateError(f"template {template.name}", f"refuses a conversation ({refused})", "mend the template")
+    return [row["text"] for row in found]
 
 
 def end_tokens(model: Any, tokenizer: Any, trained: Sequence[int] = ()) -> list[int]:

@@ -21,10 +21,20 @@ def torch_type(name: str) -> Any:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model's folder, or of an adapter's."""
+    """The tokenizer of a model's folder, or of an adapter's.
+
+    Never runs code that comes with it, nor asks whether to. Raises: ConfigError if it cannot be read.
+    """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(str(folder))
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # `tokenizers` raises nothing more exact
+        what = f"cannot be loaded ({' '.join(str(error).split())[:300]})"
+        raise ConfigError(f"tokenizer of {folder}", what, "copy its files from the model again") from error
+    for how_it_was_loaded in ("local_files_only", "trust_remote_code"):
+        tokenizer.init_kwargs.pop(how_it_was_loaded, None)
+    return tokenizer
 
 
 def load_model(folder: Path, device: Device) -> Any:
@@ -48,7 +58,7 @@ def load_model(folder: Path, device: Device) -> Any:
         settings["device_map"] = {"": torch.cuda.current_device() if device.kind == "cuda" else device.kind}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(str(folder), **settings)
-    except (OSError, ValueError, KeyError) as error:
+    except _unreadable_errors() as error:
         raise _unreadable(folder, error) from error
     if device.quant == "none":
         model = model.to(device.kind)
@@ -153,12 +163,20 @@ def outline(folder: Path, lora: Lora, targets: Sequence[str] | str) -> tuple[dic
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError) as error:
+    except _unreadable_errors() as error:
         raise _unreadable(folder, error) from error
     with torch.random.fork_rng():
         tuned = add_adapter(model, lora, targets, 0, low_memory=True)
     counts = weights(tuned)
     return shape(config), {"parameters": counts["parameters"], "trainable": counts["trainable"]}
+
+
+def _unreadable_errors() -> tuple[type[Exception], ...]:
+    """What transformers raises for a folder that it cannot make a model of. (A shortage of memory is none of these.)"""
+    from huggingface_hub.errors import StrictDataclassError
+
+    wrong = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RecursionError)
+    return (*wrong, StrictDataclassError)
 
 
 def _unreadable(folder: Path, error: Exception) -> ConfigError:

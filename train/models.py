@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pipeline.errors import ConfigError, PoolmixError, StoreError
 from pipeline.names import PATH_RULE, is_inside, is_path, name_fault
 from pipeline.settings import Settings, is_text, is_text_list
+from train.foreign import config_fault
 from train.wheel import Wheel, cache_folder, model_from_wheel, read_wheel
 
 # What is taken from the hub, of its top folder: data, and nothing that could be run (no pickles, no code).
@@ -129,6 +130,9 @@ def folder_fault(folder: Path) -> tuple[str, str] | None:
         if (folder / "adapter_config.json").is_file():
             return "has an adapter, not a model", "name the folder of a merged model, or of the base model"
         return "has no config.json", fix
+    asks = config_fault(folder)
+    if asks is not None:
+        return asks
     try:
         weights = _weights(folder)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -45,7 +45,7 @@ def run_command(module: str, arguments: Sequence[str], say: Callable[[str], None
     with (
         ending.waiting(),
         subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
 from trl.trainer.sft_trainer import SFTTrainer
 
 from pipeline.store import damaged_file, new_folder, read_manifest, remove_folder
 from train.checkpoint import has_state, load_state, random_state, restore_random_state, save_state
 from train.data import Documents
+from train.foreign import ADAPTER, adapter_fault
 from train.loss import add_target_losses
 from train.validation import losses, validation_loss
 from train.watch import BeforeStep
@@ -149,6 +152,13 @@ class Trainer(SFTTrainer):
             if best is None or path.name != f"step-{best:06d}":
                 remove_folder(path)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """The adapter alone, from its safetensors: the library would take a pickle of whole weights first."""
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        set_peft_model_state_dict(self.model, load_file(str(Path(resume_from_checkpoint) / ADAPTER)))
+
     def load_weights(self, checkpoint: Path) -> None:
         """Put the adapter of a checkpoint in place of the present one."""
         self._load_from_checkpoint(str(checkpoint))
@@ -171,10 +181,12 @@ class Trainer(SFTTrainer):
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint, or None. One that was damaged is passed over."""
+    """The newest whole checkpoint, or None. One that was damaged, or asks for code, is passed over."""
     for path in sorted(checkpoints.glob("step-*"), reverse=True):
         manifest = read_manifest(path, FORMAT)
-        if manifest is not None and damaged_file(path, manifest["files"]) is None:
+        if manifest is None or damaged_file(path, manifest["files"]) is not None:
+            continue
+        if adapter_fault(path) is None:
             return path
     return None
 

@@ -194,7 +194,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
+    place: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
     with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):  # bars where somebody looks
         loaded: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **place)
         tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, **place)
@@ -212,6 +212,6 @@ def _convert(gguf: Path, folder: Path) -> None:
         byte_level = ByteLevel(add_prefix_space=False, use_regex=True)
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), byte_level])
     tokenizer.model_max_length = config.max_position_embeddings
-    for how_it_was_loaded in ("is_local", "local_files_only"):
+    for how_it_was_loaded in ("is_local", "local_files_only", "trust_remote_code"):
         tokenizer.init_kwargs.pop(how_it_was_loaded, None)
     tokenizer.save_pretrained(folder)

@@ -16,13 +16,12 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
-from pathlib import Path
 from typing import Any
 
-from pipeline.child import answer, first_line
+from pipeline.child import answer, confine, first_line
 
-# What a template may allocate beyond what the process has at its start.
-_MEMORY_BYTES = 1 << 30
+# What a template may allocate beyond what the process has at its start, and write for one conversation.
+_MEMORY_BYTES, _MOST_CHARACTERS = 1 << 30, 32 << 20
 _WATCH_SECONDS = 0.5
 _CHAT_TEMPLATES = "transformers.utils.chat_template_utils"
 _AROUND = ("transformers", "transformers.utils")
@@ -46,14 +45,21 @@ class Sandbox:
         self.reads_meta = "meta" in meta.find_undeclared_variables(tree)
 
     def render(self, messages: list[Any], tools: list[Any] | None, meta: Any, prompt: bool) -> tuple[str, list[Block]]:
-        """The text, and the generation blocks in it as character ranges."""
+        """The text, and the generation blocks in it as character ranges.
+
+        Raises: MemoryError for a text that is too long; UnicodeEncodeError for one that no file could hold.
+        """
         pieces: list[str] = []
         blocks: list[Block] = []
         values = {**self._variables, "messages": messages, "tools": tools, "documents": None}
         values |= {"add_generation_prompt": prompt} | ({"meta": meta} if meta is not None and self.reads_meta else {})
         with self._template.environment.activate_tracker(pieces, blocks):
             pieces.extend(self._template.generate(**values))
-        return "".join(pieces), blocks
+        text = "".join(pieces)
+        if len(text) > _MOST_CHARACTERS:
+            raise MemoryError
+        text.encode()
+        return text, blocks
 
     def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """One conversation rendered; an error's text where the template refuses it."""
@@ -107,18 +113,6 @@ def _import_chat_templates() -> None:
         import_module(_CHAT_TEMPLATES)
 
 
-def _limit_memory() -> None:
-    """Bound the address space to what is in use and `_MEMORY_BYTES` more, where the system can."""
-    if sys.platform != "linux":
-        return
-    import resource
-
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = used + _MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(used + _MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
 def _end_with_parent() -> None:
     """End when the process that asks is gone, even in the middle of a template that never ends."""
     parent = os.getppid()
@@ -139,7 +133,7 @@ def main() -> None:
     from pipeline.render.outline import outline
 
     _end_with_parent()
-    _limit_memory()
+    confine(_MEMORY_BYTES)
     answer({})
     try:
         sandbox = Sandbox(first["template"], first["variables"])

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from pipeline.errors import ConfigError
 from pipeline.tokens.fast import Differs, Fast
 from pipeline.tokens.reference import Reference, Remote, Span
 from pipeline.tokens.tokenizer import TokenizerFile
@@ -75,7 +76,8 @@ class Codec(AbstractContextManager["Codec"]):
 
     def _load(self) -> None:
         if self.fast is None:
-            self.local.slow  # noqa: B018
+            with suppress(ConfigError):  # it is said where the tokenizer is used
+                self.local.slow  # noqa: B018
 
     def _asked_elsewhere(self) -> Remote:
         if self._remote is None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -47,20 +48,38 @@ class Reference:
         from tokenizers import Tokenizer
 
         data = self.file.data
+        self.file.content  # noqa: B018  what is wrong with it is said before it is loaded
         if b'"trim_offsets":' in data:  # of a token with blanks at its ends, all characters are its own
             data = _TRIM.sub(rb"\1false", data)
-        try:
+        with self._said("loaded"):
             tokenizer = Tokenizer.from_buffer(data)
-        except Exception as error:  # `tokenizers` raises nothing more exact
-            raise ConfigError(f"tokenizer={self.file.name}", f"cannot be loaded ({error})", "name another") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
 
+    @contextmanager
+    def _said(self, what: str) -> Generator[None]:
+        """While `tokenizers` works. Raises: ConfigError for whatever it runs into, a panic among it."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except BaseException as error:  # it raises nothing more exact; a panic is no Exception
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            reason = " ".join(str(error).split())[:200]
+            where = f"tokenizer={self.file.name}"
+            raise ConfigError(where, f"cannot be {what} ({reason})", "name another") from error
+
     def with_spans(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Ids]:
-        """Ids of each text, and for each id whether its token holds a character of the text's spans."""
+        """Ids of each text, and for each id whether its token holds a character of the text's spans.
+
+        Raises: ConfigError if the tokenizer cannot encode one.
+        """
         found: list[Ids] = []
-        for own, encoding in zip(spans, self.slow.encode_batch(list(texts), add_special_tokens=False), strict=True):
+        with self._said("used"):
+            encodings = self.slow.encode_batch(list(texts), add_special_tokens=False)
+        for own, encoding in zip(spans, encodings, strict=True):
             trained = [False] * len(encoding.ids)
             for start, end in own:
                 first, last = _first(encoding, start, end), _last(encoding, start, end)
@@ -74,6 +93,10 @@ class Reference:
 
         None if this tokenizer reads a text differently when it is cut at special tokens.
         """
+        with self._said("used"):
+            return self._with_literals(text, spans, literal)
+
+    def _with_literals(self, text: str, spans: Sequence[Span], literal: Sequence[Span]) -> Ids | None:
         if not self._can_be_cut:
             return None
         ids: list[int] = []

@@ -16,6 +16,8 @@ import xxhash
 from pipeline.errors import ConfigError
 from pipeline.render.template import Template
 
+_MOST_BYTES = 256 << 20  # of tokenizer.json; the largest in use have 35 MB
+_MOST_GROWTH = 100  # those in use leave texts as long as they are, or write one sign for another
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -40,6 +42,21 @@ class Content(msgspec.Struct):
 
     model: Model
     added_tokens: list[AddedToken] = []
+    normalizer: Any = None
+
+
+def _growth(normalizer: Any) -> float:
+    """How many times as long a text may become by its replacements, one upon the other."""
+    if not isinstance(normalizer, dict):
+        return 1
+    growth = 1.0
+    for own in normalizer.get("normalizers") or ():
+        growth *= _growth(own)
+    if "content" in normalizer:
+        pattern: Any = normalizer.get("pattern")
+        taken = len(str(pattern["String"])) if isinstance(pattern, dict) and "String" in pattern else 0
+        growth *= max(1.0, len(str(normalizer["content"])) / (taken or 0.5))  # an expression may match nothing
+    return growth
 
 
 @dataclass(frozen=True)
@@ -62,12 +79,17 @@ class TokenizerFile:
 
     @cached_property
     def content(self) -> Content:
-        """What is needed of tokenizer.json. Raises: ConfigError if it is none of a tokenizer."""
+        """What is needed of tokenizer.json. Raises: ConfigError if it is none of a tokenizer, or would make texts
+        longer than any tokenizer needs to."""
         try:
-            return msgspec.json.decode(self.data, type=Content)
-        except msgspec.DecodeError as error:
+            found = msgspec.json.decode(self.data, type=Content)
+        except (msgspec.DecodeError, RecursionError) as error:
             what = f"its tokenizer.json is not valid ({error})"
             raise ConfigError(f"tokenizer={self.name}", what, "name another") from error
+        if _growth(found.normalizer) > _MOST_GROWTH:
+            what = f"its normalizer makes texts more than {_MOST_GROWTH} times as long"
+            raise ConfigError(f"tokenizer={self.name}", what, "name another")
+        return found
 
     @cached_property
     def special(self) -> dict[str, int]:
@@ -97,7 +119,7 @@ class TokenizerFile:
                 "template=tokenizer", f"{self.name} has no chat template", "name a template of the project"
             )
         tokens = {name: self.config.get(name) for name in _SPECIAL}
-        texts = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items()}
+        texts = {name: token.get("content") if isinstance(token, dict) else token for name, token in tokens.items()}
         given = {name: text for name, text in texts.items() if isinstance(text, str)}
         return Template("tokenizer", self.chat_template, given | dict(variables))
 
@@ -113,17 +135,31 @@ def open_tokenizer(name: str) -> TokenizerFile:
     path = place / "tokenizer.json" if place.is_dir() else place
     if not path.is_file():
         raise ConfigError(f"tokenizer={name}", "the folder has no tokenizer.json", "name a model, a folder or the file")
-    data = path.read_bytes()
-    config_path = path.parent / "tokenizer_config.json"
     try:
-        config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.is_file() else {}
-    except ValueError as error:
-        raise ConfigError(f"tokenizer={name}", f"{config_path.name} is not valid JSON", "mend it") from error
-    own = path.parent / "chat_template.jinja"
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConfigError(f"tokenizer={name}", f"{path.name} has more than {_MOST_BYTES:,} bytes", "name another")
+        data = path.read_bytes()
+        config, template = _beside(path.parent)
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+        what = f"its files cannot be read ({' '.join(str(error).split())[:200] or type(error).__name__})"
+        raise ConfigError(f"tokenizer={name}", what, "mend them, or name another") from error
+    return TokenizerFile(name, path, data, config, template)
+
+
+def _beside(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """What tokenizer_config.json says, and the chat template. Raises: whatever a file that is none may cause."""
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not isinstance(config, dict):
+        raise TypeError(f"{path.name} is no object")
+    own = folder / "chat_template.jinja"
     template = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
     if isinstance(template, list):  # several by name
         template = {entry["name"]: entry["template"] for entry in template}.get("default")
-    return TokenizerFile(name, path, data, config, template)
+    if not isinstance(template, str | None):
+        raise TypeError("its chat template is no text")
+    (template or "").encode()
+    return config, template
 
 
 def _from_hub(name: str) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.cli.front.flags import Flags
 from pipeline.cli.front.guard import has_target
 from pipeline.cli.front.quoting import quote
+from pipeline.cli.front.references import reference_errors
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 
 # Hydra must neither leave files behind, nor change the folder, nor log anywhere else than we do.
@@ -23,11 +24,25 @@ _QUIET = (
     "hydra/hydra_logging=none",
     "hydra/job_logging=none",
 )
+# Hydra imports every module of this package, wherever one of that name is found. It finds none.
+sys.modules["hydra_plugins"] = None  # type: ignore[assignment]
+# What Hydra's own node must be for a sweep to run nothing but the verb.
+_OWN = {
+    "callbacks": None,
+    "searchpath": [],
+    "job.env_set": {},
+    "job.env_copy": [],
+    "launcher._target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "sweeper._target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+}
 
 
 @contextmanager
 def composer(conf: Path, config: str, flags: Flags) -> Generator[Callable[[Sequence[str]], Any]]:
-    """A function from overrides to the composed configuration, its `hydra` node included."""
+    """A function from overrides to the composed configuration, its `hydra` node included.
+
+    It raises Hydra's own errors, and ConfigErrors for references that are refused.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -38,23 +53,39 @@ def composer(conf: Path, config: str, flags: Flags) -> Generator[Callable[[Seque
             # As `hydra.main` does it; `hydra.searchpath` would come too late for a primary config in there.
             loader.get_search_path().prepend("command-line", folder, anchor="schema")
             loader.repository.initialize_sources(loader.get_search_path())
-        yield lambda overrides: compose(config, list(overrides), return_hydra_config=True)
+        yield lambda overrides: _checked(compose(config, list(overrides), return_hydra_config=True))
 
 
-def refuse_callbacks(conf: Path, config: str, flags: Flags, overrides: Sequence[str]) -> None:
-    """Hydra would build the callbacks of a sweep before its first job: there must be none, from no file.
+def _checked(config: Any) -> Any:
+    """The configuration, if `${…}` in it does no harm. Raises: ConfigErrors."""
+    from omegaconf import OmegaConf
 
-    Raises: ConfigError, and Hydra's own errors.
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    errors = reference_errors({key: value for key, value in plain.items() if key != "hydra"})
+    if errors:
+        raise ConfigErrors(errors)
+    return config
+
+
+def refuse_hydra(conf: Path, config: str, flags: Flags, overrides: Sequence[str]) -> None:
+    """Hydra would build the callbacks of a sweep before its first job, and what else its own node names: there must be
+    nothing of the kind, wherever it may have come from.
+
+    Raises: ConfigError, and what a composer raises.
     """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
+    from omegaconf import OmegaConf
 
     with composer(conf, config, flags):
         hydra: Any = GlobalHydra.instance().hydra
-        composed: Any = hydra.compose_config(config, list(overrides), RunMode.MULTIRUN)
-    if composed.hydra.callbacks:
-        what = f"found {', '.join(map(str, composed.hydra.callbacks))}; Hydra may run nothing of its own here"
-        raise ConfigError("hydra.callbacks", what, "take them out of the files; --info defaults lists those")
+        mode = RunMode.MULTIRUN if flags.multirun else RunMode.RUN
+        composed = _checked(hydra.compose_config(config, list(overrides), mode))
+    for name, expected in _OWN.items():
+        found: Any = OmegaConf.select(composed.hydra, name)
+        if (found or expected) != expected:
+            what = f"found {found}; Hydra may run nothing of its own here"
+            raise ConfigError(f"hydra.{name}", what, "take it out of the files; --info defaults lists those")
 
 
 def application(conf: Path, config: str, task: Callable[[Any], None]) -> Callable[..., None]:
@@ -100,13 +131,14 @@ def command_line(arguments: Sequence[str]) -> Generator[None]:
 def settings(config: Any) -> dict[str, Any]:
     """The configuration as plain data, without `hydra`: resolved, nothing missing.
 
-    Raises: ConfigErrors naming every missing value and every interpolation that leads nowhere.
+    Raises: ConfigErrors naming every missing value and every reference that leads nowhere or is refused.
     """
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
     with open_dict(config):
         config.pop("hydra", None)
+    _checked(config)
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, ValueError) as error:

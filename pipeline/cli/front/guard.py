@@ -18,8 +18,8 @@ ALLOWED_HYDRA = ("hydra.verbose",)
 _TARGET = re.compile(r"(?<!\w)_target_(?!\w)")
 _KEY = re.compile(r"(~|\+\+?)?([A-Za-z_$][\w$-]*([./@:]+[\w$-]+)*)", re.ASCII)
 _PARENT = re.compile(r"(?<![\w.])\.\.(?![\w.])")
-# A YAML file without any of these cannot hold a refused key, however it is spelt.
-_SUSPECT = (b"_target_", b"searchpath", b"\\")
+_VERBOSE = re.compile(r"[\w.,\[\] ]*", re.ASCII)
+_MOST_BRACKETS = 50  # one within the other, as deep as a file may go
 
 
 def override_error(override: str, folders: Sequence[Path]) -> ConfigError | None:
@@ -28,6 +28,9 @@ def override_error(override: str, folders: Sequence[Path]) -> ConfigError | None
         return ConfigError(
             override, "_target_ is refused: configuration names no code here", "leave it out; use a setting"
         )
+    if _depth(override) > _MOST_BRACKETS:
+        what = f"its brackets stand more than {_MOST_BRACKETS} deep"
+        return ConfigError(f"{override[:40]}…", what, "write it into a YAML file, with fewer of them")
     key, equals, value = override.partition("=")
     if not _KEY.fullmatch(key):
         fix = "letters, digits, _, - and dots make a key; other names fit into a YAML file (--config-dir)"
@@ -37,12 +40,25 @@ def override_error(override: str, folders: Sequence[Path]) -> ConfigError | None
     if "hydra" in re.split(r"[./@:]", bare) and bare not in ALLOWED_HYDRA:
         allowed = ", ".join(ALLOWED_HYDRA)
         return ConfigError(override, f"of Hydra's own settings only {allowed} can be set", f"leave out {key}")
+    if bare in ALLOWED_HYDRA and not _VERBOSE.fullmatch(value):
+        return ConfigError(override, "true, false or names of loggers are allowed", "hydra.verbose=true")
+    if ".." in key or "//" in key:
+        return ConfigError(override, f"'{key}' is no key of a setting", "write names with single dots between them")
     if not equals and not key.startswith("~"):
         return ConfigError(override, "an override is KEY=VALUE", _meant(override, folders))
     group = bare.partition("@")[0]
-    if any((folder / group).is_dir() for folder in folders) and _PARENT.search(value):
-        return ConfigError(override, f"the options of {group} are files below it", "name one without ..")
+    if any((folder / group).is_dir() for folder in folders) and (_PARENT.search(value) or "//" in value):
+        return ConfigError(override, f"the options of {group} are files below it", "name one without .. and //")
     return None
+
+
+def _depth(text: str) -> int:
+    """How many opening brackets stand unclosed at most."""
+    deepest = depth = 0
+    for sign in text:
+        depth += (sign in "([{") - (sign in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _meant(word: str, folders: Sequence[Path]) -> str:
@@ -52,36 +68,10 @@ def _meant(word: str, folders: Sequence[Path]) -> str:
 
 
 def refuse_files(folders: Iterable[Path]) -> list[ConfigError]:
-    """Look through every YAML file below the folders for `_target_` and `searchpath` keys."""
-    errors: list[ConfigError] = []
-    for folder in folders:
-        for file in sorted(folder.rglob("*.yaml")):
-            if not file.is_file():
-                errors.append(ConfigError(str(file), "is no regular file", "take it out"))
-                continue
-            content = file.read_bytes()
-            if any(sign in content for sign in _SUSPECT):
-                errors.extend(_file_errors(file, content))
-    return errors
+    """Look through every YAML file below the folders for what none may say (`own_files.py`)."""
+    from pipeline.cli.front.own_files import file_errors, yaml_files
 
-
-def _file_errors(file: Path, content: bytes) -> list[ConfigError]:
-    import yaml
-
-    try:
-        events = list(yaml.parse(content, Loader=yaml.SafeLoader))
-    except yaml.YAMLError:
-        return []  # Hydra reports it, if the file is used at all
-    scalars = [event for event in events if isinstance(event, yaml.ScalarEvent)]
-    refused = [event for event in scalars if event.value in ("_target_", "searchpath")]
-    return [
-        ConfigError(
-            f"{file}, line {event.start_mark.line + 1}",
-            f"{event.value} is refused: configuration names neither code nor other folders here",
-            "leave it out",
-        )
-        for event in refused
-    ]
+    return [error for folder in folders for file in yaml_files(folder) for error in file_errors(file, folder)]
 
 
 def has_target(settings: Any) -> bool:

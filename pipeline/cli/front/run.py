@@ -112,7 +112,7 @@ class _Run:
                 config = compose([*self.forms, *self.added])
         except COMPOSE_ERRORS as error:
             raise self.explain(error) from None
-        HydraConfig.instance().set_config(config)  # for ${hydra:…}
+        HydraConfig.instance().set_config(config)  # for `job`
         application(self.program.conf, self.config, self.job)(config)
 
     def under_hydra(self) -> None:
@@ -131,8 +131,7 @@ class _Run:
             forms = [*self.forms, *self.added]
             arguments = compose.hydra_arguments(self.flags, self.config, forms, str(folder))
             try:
-                if self.flags.multirun:
-                    compose.refuse_callbacks(self.program.conf, self.config, self.flags, forms)
+                compose.refuse_hydra(self.program.conf, self.config, self.flags, forms)
                 with compose.command_line(arguments):
                     compose.application(self.program.conf, self.config, self.job)()
             except COMPOSE_ERRORS as error:

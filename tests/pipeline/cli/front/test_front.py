@@ -59,12 +59,13 @@ def test_a_sweep_runs_every_combination_and_each_command_repeats_its_job(run) ->
     assert again["config"] == jobs[-1]["config"]
 
 
-def test_hydra_neither_moves_nor_writes_where_the_files_ask_for_it(run, tmp_path: Path) -> None:
+def test_a_file_that_would_have_hydra_move_or_write_is_refused(run, tmp_path: Path) -> None:
     hydra = "hydra:\n  job: {chdir: true}\n  output_subdir: notes\n  run: {dir: here}\n  sweep: {dir: here}\n"
-    (tmp_path / "own.yaml").write_text(f"defaults: [build, _self_]\nplace: ${{hydra:runtime.cwd}}\n{hydra}")
+    (tmp_path / "own.yaml").write_text(f"defaults: [build, _self_]\n{hydra}")
     for arguments in (["seed=1"], ["-m", "seed=1,2"]):
-        own = ["--config-dir", str(tmp_path), "--config-name", "own"]
-        assert told(run("build", *arguments, *own))[0]["config"]["place"] == str(tmp_path / "work")
+        done = run("build", *arguments, "--config-dir", str(tmp_path), "--config-name", "own")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "own.yaml, line 2: hydra is refused" in done.stderr
 
 
 def test_cfg_prints_the_configuration_and_nothing_else(run) -> None:

@@ -1,0 +1,85 @@
+"""What the settings of a model or an adapter may not ask for, wherever they come from: code.
+
+transformers loads a "kernel" from the hub, a package of code, for an attention that is named like one; peft imports the
+module that an adapter names for Megatron. Neither asks first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CONFIG, ADAPTER_CONFIG, ADAPTER = "config.json", "adapter_config.json", "adapter_model.safetensors"
+_MOST_BYTES = 16 << 20  # the largest in use have some hundred KiB
+_BUILT_IN = re.compile(r"[a-z0-9_]*")
+# They choose how a layer is computed, by name, or by a name for each part of the model.
+_CHOICES = re.compile(r"_?\w+_implementation(_internal)?")
+_KERNELS = ("use_kernels", "kernel_config")
+# What a training here leaves empty in an adapter's settings; each names a module, a class or a file.
+_NOT_OURS = ("auto_mapping", "megatron_config", "custom_module_mapping")
+_AGAIN = "copy or download it again"
+
+
+def config_fault(folder: Path) -> tuple[str, str] | None:
+    """What is wrong with a model's config.json, and the fix; or None."""
+    config = _settings(folder / CONFIG)
+    if config is None:
+        return f"its {CONFIG} is not valid", _AGAIN
+    asked = next(_asked_code(config), None)
+    if asked is None:
+        return None
+    what = f"its {CONFIG} asks for code from elsewhere ({asked}), which is never run"
+    return what, "take that out of the file, or name another model"
+
+
+def adapter_fault(folder: Path) -> tuple[str, str] | None:
+    """What keeps an adapter from being read safely, and the fix; or None."""
+    config = _settings(folder / ADAPTER_CONFIG)
+    if config is None:
+        return f"its {ADAPTER_CONFIG} is not valid", _AGAIN
+    if config.get("peft_type") != "LORA":
+        return f"is no LoRA adapter ({str(config.get('peft_type'))[:40]})", "name a run of `python -m train sft`"
+    asked = next((name for name in _NOT_OURS if config.get(name)), None) or next(_asked_code(config), None)
+    if asked is not None:
+        what = f"its {ADAPTER_CONFIG} asks for code from elsewhere ({asked}), which is never run"
+        return what, "take that out of the file"
+    if not (folder / ADAPTER).is_file():
+        pickled = (folder / "adapter_model.bin").is_file()
+        more = ", only a pickle, which may run any code when it is read" if pickled else ""
+        return f"has no {ADAPTER}{more}", "copy it again, or train again"
+    return None
+
+
+def _settings(path: Path) -> dict[str, Any] | None:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _asked_code(config: dict[str, Any]) -> Iterator[str]:
+    """The settings, at any depth, that name code which is no part of transformers."""
+    nodes: list[Any] = [config]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            mapping: dict[str, Any] = node
+            yield from (text for key, value in mapping.items() for text in _asked_by(key, value))
+            nodes += mapping.values()
+        elif isinstance(node, list):
+            nodes += node
+
+
+def _asked_by(key: str, value: Any) -> list[str]:
+    if key in _KERNELS and value:
+        return [key]
+    if not _CHOICES.fullmatch(key):
+        return []
+    chosen: list[Any] = list(value.values()) if isinstance(value, dict) else [value]
+    return [f"{key}={name}"[:80] for name in chosen if name is not None and not _BUILT_IN.fullmatch(str(name))]
