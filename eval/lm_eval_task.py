@@ -25,12 +25,13 @@ from eval.lm_eval_rule import copy_rule
 from eval.lm_eval_texts import calls_code, command, group_yaml, readme, task_yaml
 from eval.rows import Rows, choose_rows, render_prompts
 from pipeline import __version__
+from pipeline.damage import require_whole
 from pipeline.errors import StoreError
 from pipeline.manifest import Bundle
 from pipeline.render.renderer import Renderer
 from pipeline.render.template import Template
-from pipeline.store import lock, new_folder, read_manifest, require_place, writing
-from train.data import require_whole
+from pipeline.room import require_place, writing
+from pipeline.store import lock, new_folder, read_manifest
 
 Say = Callable[[str], None]
 FORMAT = "poolmix lm_eval 1"

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from pipeline.arrow import integers
+from pipeline.damage import whole_table
 from pipeline.errors import ConfigError, StoreError, known_names
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.render.render import conversations
 from pipeline.render.renderer import Renderer
 from pipeline.render.template import Template
-from pipeline.store import open_table
 
 ALL = "all"
 
@@ -38,7 +38,7 @@ class Rows:
 def choose_rows(bundle: Bundle, limit: int | None) -> Rows:
     """The first `limit` rows of each source (None: all). The split stands by rank, which neither weights nor models
     change, so these are a fair sample and the same for all. Raises: StoreError if there are none."""
-    table = open_table(bundle.folder / "validation" / DATA)
+    table = whole_table(bundle, f"validation/{DATA}")
     frame = pl.DataFrame(pl.from_arrow(table.select(["id", "source", "tags", "prompt_key"]))).with_row_index("place")
     frame = frame.with_columns(pl.col("source").cast(pl.String))
     if limit is not None:

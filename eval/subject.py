@@ -11,11 +11,12 @@ from typing import Any
 
 from eval.generations import model_digest
 from eval.settings import Evaluation
+from pipeline.damage import require_whole
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, StoreError
 from pipeline.manifest import Bundle, open_bundle
 from pipeline.render.template import Template, read_template
 from train.adapted import find_base
-from train.data import make_sequences, require_whole, template_node
+from train.data import make_sequences, template_node
 from train.device import Device, choose, look
 from train.models import find_model
 from train.run import Run, open_run

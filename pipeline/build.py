@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from pipeline import report
 from pipeline.bad_rows import require_good_rows
-from pipeline.bundle import Outcome
+from pipeline.bundle import JSONL, Outcome
 from pipeline.configuration import Build
+from pipeline.damage import require_whole
 from pipeline.decontaminate.found import make_overlaps
 from pipeline.decontaminate.sets import evaluation_error, make_sets, set_warnings
 from pipeline.dedup.exact import preference
@@ -31,10 +32,11 @@ from pipeline.needs import require_for_inputs, require_for_mix
 from pipeline.places import stack
 from pipeline.pool import Pool
 from pipeline.publish import publish
+from pipeline.room import require_place
 from pipeline.selection import select_rows
 from pipeline.sources.files import find_files
 from pipeline.split import choose_validation, reuse_validation, split_warnings
-from pipeline.store import open_table, require_place, writing
+from pipeline.store import open_table
 from pipeline.tokens.cutting import EncodedRows
 from pipeline.tools import Tools
 
@@ -52,23 +54,19 @@ def build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.
 
 
 def _build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.Say) -> Path:
-    with writing(settings.paths.pools):
-        # Evaluation sets first: they are small, and one that cannot be had is said before the long work.
-        sets = make_sets(
-            settings.decontaminate.against, settings.paths.pools, settings.max_chars, say, _width(settings)
-        )
-        pools = make_pools(settings, say)
-        found = make_overlaps(pools, sets, settings.decontaminate, settings.paths.pools)
-        require_for_inputs(with_)
-        inputs = make_inputs(settings.inputs, pools, settings.paths.pools, with_, say)
+    # Evaluation sets first: they are small, and one that cannot be had is said before the long work.
+    sets = make_sets(settings.decontaminate.against, settings.paths.pools, settings.max_chars, say, _width(settings))
+    pools = make_pools(settings, say)
+    found = make_overlaps(pools, sets, settings.decontaminate, settings.paths.pools)
+    require_for_inputs(with_)
+    inputs = make_inputs(settings.inputs, pools, settings.paths.pools, with_, say)
     if settings.split.validation_from is None:  # a reused validation split is rendered when it is written
         with_.dismiss()
     require_for_mix(pools, inputs)
     outcome = decide(settings, pools, sets, found, inputs, say)
     for warning in outcome.warnings:
         _LOG.warning("warning: %s", warning)
-    with writing(settings.out or settings.paths.bundles):
-        return publish(settings, outcome, with_, command, sweep, say)
+    return publish(settings, outcome, with_, command, sweep, say)
 
 
 def decide(
@@ -108,6 +106,7 @@ def decide(
             *input_warnings(pools, inputs),
             *set_warnings(sets),
         ],
+        inputs=inputs,
         encoded=encoded,
         earlier=earlier,
     )
@@ -163,9 +162,12 @@ def require_settings(settings: Build) -> None:
 
 
 def _validation_from(settings: Build) -> Bundle | None:
-    """The bundle whose validation split is reused, if one is."""
-    name = settings.split.validation_from
-    return open_bundle(name, settings.paths.bundles) if name is not None else None
+    """The bundle whose validation split is reused, if one is. Raises: StoreError if that split is damaged."""
+    if settings.split.validation_from is None:
+        return None
+    bundle = open_bundle(settings.split.validation_from, settings.paths.bundles)
+    require_whole(bundle, [f"validation/{DATA}", JSONL["validation"]])
+    return bundle
 
 
 def fates(unique: pl.DataFrame, settings: Build, reused: pa.Table | None) -> pl.Series:

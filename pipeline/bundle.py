@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.arrow import integers
 from pipeline.folder import DATA, Folder
+from pipeline.inputs import Inputs
 from pipeline.keys import ContentDigest, text_bytes
 from pipeline.mix.plan import Plan
 from pipeline.places import Places, Rows, batches
@@ -49,6 +50,7 @@ class Outcome:
     train: pl.DataFrame
     validation: pl.DataFrame
     warnings: Sequence[str]
+    inputs: Inputs
     encoded: EncodedRows | None = None  # of all pools, where the build has a tokenizer
     earlier: Bundle | None = None  # whose validation split is reused, where one is
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.damage import whole_table
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
-from pipeline.store import open_table
 
 # They say where and when, not what.
 _BESIDE_THE_POINT = ("out", "paths", "threads")
@@ -64,7 +64,7 @@ def diff(a: Bundle, b: Bundle) -> Difference:
 
 
 def _keys(bundle: Bundle, split: str) -> pl.DataFrame:
-    table = open_table(bundle.folder / split / DATA).select(["id", "source", "key"])
+    table = whole_table(bundle, f"{split}/{DATA}").select(["id", "source", "key"])
     return pl.DataFrame(pl.from_arrow(table))
 
 

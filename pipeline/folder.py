@@ -12,12 +12,16 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import xxhash
 
+from pipeline.names import require_regular
 from pipeline.schema import dataset_features, with_features
 
 DATA = "data-00000-of-00001.arrow"
 # So much is written before it is synced and dropped from the page cache: a large result then neither piles
 # up unwritten nor pushes out what is read.
 _SYNC_BYTES = 16 << 20
+# Read at once for a digest: what fits into a processor's cache is read fastest.
+_READ_BYTES = 1 << 20
+SEAL = "xxh3_128"  # of a manifest: the digest of its own bytes
 
 
 class _DigestWriter:
@@ -88,6 +92,13 @@ class Folder:
         with self.open(name) as stream:
             stream.write(text.encode())
 
+    def write_manifest(self, value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        """`manifest.json`, sealed; returns what it says."""
+        text = sealed(value)
+        self.write_text(f"{prefix}manifest.json", text)
+        del self.files[f"{prefix}manifest.json"]  # it answers for itself
+        return json.loads(text)
+
     def write_json(self, name: str, value: Any) -> None:
         """An indented JSON file in UTF-8."""
         self.write_text(name, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
@@ -130,7 +141,54 @@ def file_entry(path: Path) -> dict[str, Any]:
 
 def file_digest(path: Path) -> str:
     """xxh3-128 of a file's bytes, as 32 hex digits."""
-    if path.stat().st_size == 0:
-        return xxhash.xxh3_128().hexdigest()
-    with pa.memory_map(str(path)) as data:
-        return xxhash.xxh3_128_hexdigest(memoryview(data.read_buffer()))
+    return read_digest(path)[1]
+
+
+def read_digest(path: Path) -> tuple[int, str]:
+    """How many bytes a file has, and their xxh3-128.
+
+    Read, not mapped: what cannot be read is an OSError so, and not the end of the process.
+    """
+    state, size = xxhash.xxh3_128(), 0
+    with path.open("rb", buffering=0) as stream:
+        piece = memoryview(bytearray(min(_READ_BYTES, os.fstat(stream.fileno()).st_size + 1)))
+        while count := stream.readinto(piece):
+            state.update(piece[:count])
+            size += count
+    return size, state.hexdigest()
+
+
+def sealed(value: dict[str, Any]) -> str:
+    """A manifest as text, its last entry the digest of all bytes before that."""
+    own = {name: entry for name, entry in value.items() if name != SEAL}
+    head = json.dumps(own, ensure_ascii=False, indent=2).removesuffix("\n}") + ",\n"
+    return head + _seal(head.encode())
+
+
+def _seal(head: bytes) -> str:
+    return f'  "{SEAL}": "{xxhash.xxh3_128_hexdigest(head)}"\n}}\n'
+
+
+def is_sealed(data: bytes) -> bool | None:
+    """Whether the bytes of a manifest are those that were written; None for one that does not say."""
+    begin = data.rfind(b'  "' + SEAL.encode())
+    if begin < 0 or data[begin - 2 : begin] != b",\n":
+        return None
+    return data[begin:] == _seal(data[:begin]).encode()
+
+
+def damaged_manifest(folder: Path) -> str | None:
+    """What is wrong with `manifest.json` by its own digest, or None; an older one has none."""
+    try:
+        data = require_regular(folder / "manifest.json").read_bytes()
+    except OSError as error:
+        return f"manifest.json cannot be read ({error.strerror or error})"
+    return "manifest.json has other bytes than when it was written" if is_sealed(data) is False else None
+
+
+def is_listing(files: Any) -> bool:
+    """Whether this is what a manifest says of files: name → bytes and xxh3_128."""
+    return isinstance(files, dict) and all(
+        isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(entry.get("xxh3_128"), str)
+        for entry in files.values()
+    )

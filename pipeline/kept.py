@@ -9,7 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.damage import warn_if_damaged
 from pipeline.folder import DATA, Folder
+from pipeline.room import require_room, writing
 from pipeline.store import lock, new_folder, open_table, whole_manifest
 
 
@@ -26,16 +28,18 @@ class Kept:
         return open_table(self.folder / DATA)
 
 
-def keep(pools: Path, folder: Path, format: str, make: Callable[[Folder], dict[str, Any]]) -> Kept:
+def keep(pools: Path, folder: Path, format: str, make: Callable[[Folder], dict[str, Any]], needed: float = 0) -> Kept:
     """What lies in `folder` if it is whole; otherwise `make` writes it and returns what its manifest should say.
 
-    `make` may be called again after it raised. Whatever it raises passes through, and nothing is left behind.
+    `needed` is about how many bytes it will write. `make` may be called again after it raised. Whatever it raises
+    passes through, and nothing is left behind. Raises: StoreError if the folder cannot be written.
     """
-    with lock(pools, folder):
+    with writing(folder), lock(pools, folder):
         found = whole_manifest(folder, format)
         if found is not None:
             return Kept(folder, found, made=False)
-        with new_folder(folder, keep_cached=True) as target:
-            manifest = {"format": format, **make(target), "files": dict(target.files)}
-            target.write_json("manifest.json", manifest)
+        warn_if_damaged(folder.relative_to(pools).as_posix(), folder, format)
+        require_room(folder, needed)
+        with new_folder(folder, keep_cached=True) as target, writing(folder):
+            manifest = target.write_manifest({"format": format, **make(target), "files": dict(target.files)})
     return Kept(folder, manifest, made=True)

@@ -19,9 +19,11 @@ from pipeline import __version__
 from pipeline.bundle import Outcome
 from pipeline.configuration import Build
 from pipeline.errors import StoreError, known_names
+from pipeline.folder import is_sealed
 from pipeline.markdown import block, plain
 from pipeline.mix.account import accounts
 from pipeline.names import bundle_parts, require_parts
+from pipeline.pointer import read_pointer
 from pipeline.pool import Pool
 from pipeline.secrets import scrubbed
 from pipeline.sources.source import Source
@@ -86,7 +88,7 @@ def open_bundle(name: str, bundles: Path) -> Bundle:
     """
     folder = Path(name).expanduser()
     if name == "latest" and (bundles / "latest").is_file():
-        folder = bundles / (bundles / "latest").read_text(encoding="utf-8").strip()
+        folder = bundles / read_pointer(bundles / "latest")
     elif not folder.is_dir() and (bundles / name).is_dir():
         folder = bundles / name
     path = folder / "manifest.json"
@@ -102,9 +104,17 @@ def open_bundle(name: str, bundles: Path) -> Bundle:
             "run `python -m pipeline build`, or name a bundle's folder",
         )
     try:
-        with path.open(encoding="utf-8") as stream:
-            version, manifest = _version(os.fstat(stream.fileno())), json.loads(stream.read())
-    except ValueError as error:
+        with path.open("rb") as stream:
+            version, data = _version(os.fstat(stream.fileno())), stream.read()
+        if is_sealed(data) is False:
+            raise StoreError(
+                str(path), "manifest.json has other bytes than when it was written", "build the bundle again"
+            )
+        manifest = json.loads(data)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        raise StoreError(str(path), what, "mend that, or build the bundle again") from error
+    except (ValueError, RecursionError) as error:
         raise StoreError(str(path), f"not valid JSON ({error})", "build the bundle again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(str(path), f"not a manifest of format '{FORMAT}'", "build the bundle again with this version")

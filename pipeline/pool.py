@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from pipeline.damage import damage
 from pipeline.errors import StoreError
 from pipeline.folder import DATA
 from pipeline.schema import REFUSED_COLUMNS
@@ -48,12 +49,15 @@ class Pool:
 
 
 def open_pool(name: str, pools: Path) -> Pool:
-    """The newest pool of a source, or one by NAME/FINGERPRINT. Raises: StoreError if there is none."""
+    """The newest pool of a source, or one by NAME/FINGERPRINT. Raises: StoreError if there is no whole one."""
     folder = pools / name if (pools / name / "manifest.json").is_file() else pool_folder(name, pools)
     manifest = read_manifest(folder, FORMAT)
     if manifest is None:
         what = f"{folder} is no pool of this version ({FORMAT})"
         raise StoreError(f"pool {name}", what, "run `python -m pipeline build`")
+    fault = damage(folder, FORMAT)
+    if fault is not None:
+        raise StoreError(f"pool {name}", f"{folder}: {fault}", "run `python -m pipeline build`, which makes it again")
     return Pool(manifest["name"], folder, manifest, made=False)
 
 

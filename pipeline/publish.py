@@ -13,12 +13,13 @@ import polars as pl
 import xxhash
 
 from pipeline import report
-from pipeline.bundle import Outcome, copy_split, write_split
+from pipeline.bundle import JSONL, Outcome, copy_split, write_split
 from pipeline.configuration import Build
 from pipeline.errors import ConfigError
 from pipeline.folder import DATA, Folder
 from pipeline.manifest import FORMAT, bundle_manifest, card
-from pipeline.pool import DUPLICATES
+from pipeline.pool import DUPLICATES, LINES
+from pipeline.room import require_room, writing
 from pipeline.schema import REFUSED_COLUMNS
 from pipeline.store import lock, new_folder, open_table, whole_manifest, write_pointer
 from pipeline.tokens.cutting import EncodedRows
@@ -38,19 +39,38 @@ def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep
         raise ConfigError(
             f"out={folder}", "the folder holds something else than a bundle", "name a new or empty folder"
         )
-    with lock(settings.paths.pools, folder) as waited:
+    with writing(folder), lock(settings.paths.pools, folder) as waited:
         # What the process that was waited for made serves, but for a validation split that may have been another then.
         if not waited or outcome.earlier is not None or not _is_made(folder, own):
-            with new_folder(folder) as target:
+            require_room(folder, bundle_bytes(outcome))
+            with new_folder(folder) as target, writing(folder):
                 write(target, settings, outcome, with_, command, folder.name, say)
     inside = folder.parent == settings.paths.bundles
-    write_pointer(settings.paths.bundles / "latest", folder.name if inside else str(folder.resolve()))
+    with writing(settings.paths.bundles / "latest"):
+        write_pointer(settings.paths.bundles / "latest", folder.name if inside else str(folder.resolve()))
     return folder
 
 
 def _is_made(folder: Path, own: str) -> bool:
     found = whole_manifest(folder, FORMAT)
     return found is not None and found.get("address") == own
+
+
+def bundle_bytes(outcome: Outcome) -> float:
+    """About how many bytes the bundle will have, by what its pools take for a row."""
+    texts, ids = outcome.inputs.texts, outcome.inputs.ids
+    orders = [outcome.train, outcome.validation]
+    counts = [outcome.rows.count_by_source(order["at"]) for order in orders if len(order)]
+    total = 0.0
+    for k, pool in enumerate(outcome.pools):
+        beside = [kept[k].folder / DATA for kept in (texts, ids) if kept]
+        size = sum(path.stat().st_size for path in [pool.folder / DATA, pool.folder / LINES, *beside])
+        rows = sum(count.get(pool.name, 0) for count in counts)
+        total += rows * size / max(1, pool.manifest["rows"]) + pool.manifest["files"]["quarantine.jsonl"]["bytes"]
+    if outcome.earlier is not None:
+        found = outcome.earlier.manifest["files"]
+        total += sum(found[name]["bytes"] for name in (f"validation/{DATA}", JSONL["validation"]))
+    return total
 
 
 def write(
@@ -85,7 +105,7 @@ def write(
     manifest["address"] = address(settings, outcome, with_)
     target.write_text("README.md", card(manifest))
     target.write_json("dataset_dict.json", {"splits": ["train", "validation"]})
-    target.write_json("manifest.json", manifest | {"files": dict(sorted(target.files.items()))})
+    target.write_manifest(manifest | {"files": dict(sorted(target.files.items()))})
 
 
 def write_inputs(target: Folder, settings: Build, outcome: Outcome, with_: Tools) -> dict[str, Any]:

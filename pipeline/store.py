@@ -21,10 +21,11 @@ import pyarrow as pa
 import xxhash
 
 from pipeline.errors import StoreError, known_names
-from pipeline.folder import DATA, Folder, file_digest
+from pipeline.folder import DATA, Folder, damaged_manifest, file_digest, is_listing
 from pipeline.leftovers import aside, hidden, showing
 from pipeline.locks import locked
 from pipeline.names import is_inside, require_parts, require_regular
+from pipeline.pointer import read_pointer
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -105,18 +106,25 @@ def replace_text(path: Path, text: str) -> None:
         place.replace(path)
 
 
-def damaged_file(folder: Path, files: dict[str, dict[str, Any]], names: Iterable[str] | None = None) -> str | None:
+def damaged_file(folder: Path, files: Any, names: Iterable[str] | None = None) -> str | None:
     """What is wrong with the first file that is not as its manifest says, or None."""
+    if not is_listing(files):
+        return "manifest.json does not list the files"
     for name in files if names is None else names:
         path = folder / name
         if not is_inside(name):
             return f"{name} is no file of its folder"
+        if name not in files:
+            return f"{name} is not in manifest.json"
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != files[name]["bytes"]:
-            return f"{name} has {path.stat().st_size:,} bytes, not {files[name]['bytes']:,}"
-        if file_digest(path) != files[name]["xxh3_128"]:
-            return f"{name} has other bytes than when it was written"
+        try:
+            if path.stat().st_size != files[name]["bytes"]:
+                return f"{name} has {path.stat().st_size:,} bytes, not {files[name]['bytes']:,}"
+            if file_digest(path) != files[name]["xxh3_128"]:
+                return f"{name} has other bytes than when it was written"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror or error})"
     return None
 
 
@@ -124,7 +132,7 @@ def read_manifest(folder: Path, format: str, name: str = "manifest.json") -> dic
     """What the manifest in a folder says, or None if there is none of this format."""
     try:
         manifest = json.loads(require_regular(folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == format else None
 
@@ -132,7 +140,7 @@ def read_manifest(folder: Path, format: str, name: str = "manifest.json") -> dic
 def whole_manifest(folder: Path, format: str) -> dict[str, Any] | None:
     """The same, or None where one of the folder's files is not as it was written."""
     manifest = read_manifest(folder, format)
-    if manifest is None or "files" not in manifest or damaged_file(folder, manifest["files"]):
+    if manifest is None or damaged_manifest(folder) or damaged_file(folder, manifest.get("files")):
         return None
     return manifest
 
@@ -156,7 +164,7 @@ def pool_folder(name: str, pools: str | Path = "data_pools/pools") -> Path:
             f"not made yet in {root} ({known_names(name, known)})",
             "run `python -m pipeline build`, or name another folder with paths.pools=DIR",
         )
-    newest = pointer.read_text(encoding="utf-8").strip()
+    newest = read_pointer(pointer)
     require_parts(pointer, [newest])
     return root / name / newest
 
@@ -164,11 +172,14 @@ def pool_folder(name: str, pools: str | Path = "data_pools/pools") -> Path:
 def scan_pool(name: str, pools: str | Path = "data_pools/pools") -> pl.LazyFrame:
     """The newest pool of a source as a Polars LazyFrame, read lazily from the memory-mapped Arrow file.
 
-    Columns and predicates are pushed down: only what a query asks for is touched.
+    Columns and predicates are pushed down: only what a query asks for is touched, after the files' bytes were compared
+    with their digests. Raises: StoreError if there is no pool, or if it is damaged.
     """
     from polars.io.plugins import register_io_source
 
-    path = pool_folder(name, pools) / DATA
+    from pipeline.pool import open_pool
+
+    path = open_pool(name, Path(pools)).folder / DATA
     first = pl.DataFrame(pl.from_arrow(open_table(path).schema.empty_table()))
 
     def batches(
@@ -186,23 +197,3 @@ def scan_pool(name: str, pools: str | Path = "data_pools/pools") -> pl.LazyFrame
                 return
 
     return register_io_source(batches, schema=first.schema)
-
-
-def require_place(setting: str, path: Path) -> None:
-    """Raises: StoreError if a folder cannot be made at `path`, so that no work is done in vain."""
-    above = path
-    while not above.exists() and above != above.parent:
-        above = above.parent
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        what = "is not a folder" if not above.is_dir() else "may not be written to"
-        raise StoreError(f"{setting}={path}", f"{above} {what}", f"set {setting} to a folder that can be written")
-
-
-@contextmanager
-def writing(path: Path) -> Generator[None]:
-    """Raises: StoreError where the system refuses to write below `path`."""
-    try:
-        yield
-    except OSError as error:
-        what = f"cannot be written ({error.strerror or error})"
-        raise StoreError(str(path), what, "make room, or name another folder with out= or paths.…=") from error

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError, PoolmixError
 from pipeline.input_settings import InputSettings, read_inputs
+from pipeline.pointer import read_pointer
 from pipeline.render.loss import Loss
 from pipeline.render.renderer import Renderer
 from pipeline.render.template import TOKENIZER, Template
@@ -80,8 +81,7 @@ def start_early(settings: InputSettings, with_: Tools, pools: Path) -> None:
 
 def _newest(source: Path) -> Path:
     """The newest pool of a source, or where there is none a folder that is not there either."""
-    pointer = source / "latest"
-    return source / (pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else "none")
+    return source / (read_pointer(source / "latest") or "none")
 
 
 def texts_folder(pool: Path, renderer: Renderer, loss: Loss) -> Path:

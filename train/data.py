@@ -19,18 +19,10 @@ from pipeline.input_settings import read_inputs
 from pipeline.manifest import Bundle
 from pipeline.pack import pack
 from pipeline.render.template import Template
-from pipeline.store import damaged_file, open_table
+from pipeline.store import open_table
 from pipeline.tokens.encode import IGNORED
 from pipeline.tokens.on_demand import tokens_of
 from pipeline.tools import tools
-
-
-def require_whole(bundle: Bundle) -> None:
-    """Raises: StoreError if a file of the bundle is not the one that its manifest tells of."""
-    wrong = damaged_file(bundle.folder, bundle.manifest["files"])
-    bundle.require_current()
-    if wrong is not None:
-        raise StoreError(f"bundle {bundle.folder.name}", wrong, "build it again")
 
 
 def template_node(config: Mapping[str, Any], model_template: str, root: Path) -> Mapping[str, Any]:

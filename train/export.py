@@ -18,12 +18,14 @@ from typing import Any
 from pipeline.errors import ConfigError, StoreError, TemplateError
 from pipeline.folder import Folder
 from pipeline.render.renderer import Renderer
-from pipeline.store import lock, new_folder, require_place
+from pipeline.room import require_place, require_room
+from pipeline.store import lock, new_folder
 from train.adapted import run_template
 from train.card import base_id, model_card
 from train.merge import is_merged, merge_run
 from train.model import load_tokenizer
 from train.modelfile import Message, Turns, find_turns, modelfile
+from train.room import writing_tensors
 from train.run import Run
 
 Say = Callable[[str], None]
@@ -35,6 +37,7 @@ _LLAMA_CPP = "git clone https://github.com/ggml-org/llama.cpp"
 _GO_ON_HUB = (".safetensors", ".json", ".jinja", ".md", ".model")
 # What a library notes of the machine it ran on.
 _OF_THE_MACHINE = ("is_local", "local_files_only", "name_or_path")
+_GGUF_BYTES = {"f32": 4, "q8_0": 1.07}  # a weight; else two
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _merged(run: Run, asked: Export, say: Say) -> Path:
 
 @contextmanager
 def _new(run: Run, target: Path) -> Generator[Folder]:
-    with lock(run.folder, target), new_folder(target) as folder:
+    with writing_tensors(target), lock(run.folder, target), new_folder(target) as folder:
         yield folder
         folder.adopt()
 
@@ -186,6 +189,7 @@ def _gguf(run: Run, asked: Export, target: Path, say: Say) -> Path:
     source = _merged(run, asked, say)
     kind = "" if asked.gguf_type == "auto" else f"-{asked.gguf_type}"
     file = f"{run.manifest['model']['short']}-{run.manifest['bundle']['mix']}{kind}.gguf"
+    require_room(target, run.manifest["model"]["parameters"] * _GGUF_BYTES.get(asked.gguf_type, 2))
     with _new(run, target) as folder:
         _convert(converter, source, folder.path / file, asked.gguf_type, say)
     say(f"           to talk with it: llama-cli -m {shlex.quote(str(target / file))} --jinja")

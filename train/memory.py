@@ -72,7 +72,7 @@ def estimate(
     frozen = counts["parameters"] - counts["trainable"]
     quantized = max(0, frozen - embedding) * _QUANT_BYTES.get(device.quant, half)
     weights = quantized + min(frozen, embedding) * half
-    state = _EIGHT_BIT if "8bit" in device.optim else _TWO_MOMENTS
+    state = state_bytes(device)
     adapter = counts["trainable"] * (4 + 4 + state)
     width = shape["heads"] * shape["head_dim"] + 2 * shape["kv_heads"] * shape["head_dim"]
     # Of each layer: two norms and their inputs, queries, keys and values, the attention's output, what the gate, the
@@ -88,6 +88,11 @@ def estimate(
     )
     logits = 3 * min(tokens, _LOGITS_AT_ONCE) * shape["vocabulary"] * 4
     return Estimate(weights, adapter, (whole + mask + logits) * _FRAGMENTS[device.kind], _BESIDES[device.kind])
+
+
+def state_bytes(device: Device) -> float:
+    """Bytes that the optimizer keeps for each trained weight."""
+    return _EIGHT_BIT if "8bit" in device.optim else _TWO_MOMENTS
 
 
 def peak(device: Device) -> int:

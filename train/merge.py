@@ -15,13 +15,15 @@ from typing import Any
 
 from pipeline.errors import PoolmixError, StoreError
 from pipeline.folder import file_digest
-from pipeline.store import lock, new_folder, require_place
+from pipeline.room import require_place, require_room
+from pipeline.store import lock, new_folder
 from train.adapted import find_base, load_adapted, run_template
 from train.device import BYTES, Device, choose, look
 from train.generate import prompts
 from train.memory import SHORT, is_shortage, mib
 from train.model import load_model, load_tokenizer, torch_type
 from train.models import folder_fault
+from train.room import writing_tensors
 from train.run import Run, write_manifest
 from train.settings import Hardware
 
@@ -85,7 +87,8 @@ def merge_run(run: Run, say: Say, dtype: str = "auto", device: str = "auto", bas
         say("           a little from those at the end of the training")
     say(f"merge      on {place.name} in {place.dtype}, written as {written}")
     rows = _rows(run, load_tokenizer(adapter))
-    with lock(run.folder, run.merged), new_folder(run.merged) as made:
+    require_room(run.merged, run.manifest["model"]["parameters"] * BYTES[written])
+    with writing_tensors(run.merged), lock(run.folder, run.merged), new_folder(run.merged) as made:
         try:
             exact, rounded = _merge(folder, adapter, place, written, rows, made.path)
         except RuntimeError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.damage import require_whole
 from pipeline.errors import StoreError
 from pipeline.manifest import Bundle
 from pipeline.render.template import Template
@@ -13,13 +14,12 @@ from train.data import (
     Documents,
     Sequences,
     make_sequences,
-    require_whole,
     template_node,
     training_sequences,
     validation_documents,
 )
 from train.device import Device, choose, look, others_at_work, report_to
-from train.memory import SHORT, estimate, gib, shortage
+from train.memory import SHORT, estimate, gib, shortage, state_bytes
 from train.model import outline
 from train.models import ModelFiles, find_model
 from train.settings import Train
@@ -43,6 +43,10 @@ class Prepared:
     counts: Mapping[str, int]
     checkpointing: bool
     report_to: list[str]
+
+    def written_bytes(self, checkpoints: int | None) -> float:
+        """About how many bytes the run will have: the adapter, and so many checkpoints with the optimizer's state."""
+        return self.counts["trainable"] * (4 + (4 + state_bytes(self.device)) * (1 + (checkpoints or 0)))
 
 
 def prepare(settings: Train, bundle: Bundle, root: Path, processes: int, say: Say) -> Prepared:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline import ending
 from pipeline.leftovers import clear_leftovers
+from pipeline.room import require_room
 from pipeline.store import lock, new_folder, write_pointer
 from train.answers import ANSWERS, Asked, answers_before, say_answers, write_answers
 from train.curves import draw_curves
@@ -24,6 +25,7 @@ from train.model import add_adapter, load_model, load_tokenizer, weights, withou
 from train.parallel import is_main
 from train.prepare import Prepared
 from train.record import file_entries, resumed_entries, run_manifest, run_results
+from train.room import writing_tensors
 from train.run import DONE, INTERRUPTED, Run, open_run, write_manifest
 from train.settings import Train
 from train.steps import every
@@ -50,6 +52,9 @@ def train(settings: Train, ready: Prepared, place: Place, command: str, root: Pa
     main = is_main()
     with ExitStack() as stack:
         if main:
+            if not place.resumed:
+                require_room(place.folder, ready.written_bytes(settings.schedule.save_total_limit))
+            stack.enter_context(writing_tensors(place.folder))
             stack.enter_context(lock(settings.paths.pools, place.folder))
             place.folder.mkdir(parents=True, exist_ok=True)
         manifest = run_manifest(settings, ready, place.folder.name, command, root)

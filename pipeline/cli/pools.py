@@ -47,6 +47,7 @@ class _Entry:
 def run(config: dict[str, Any], job: Job) -> None:
     """Make and prune as asked, list the pools, and print their folder."""
     from pipeline.report import table
+    from pipeline.room import writing
     from pipeline.settings import Settings, read_paths
 
     errors: list[PoolmixError] = []
@@ -70,7 +71,7 @@ def run(config: dict[str, Any], job: Job) -> None:
     if prune:
         from pipeline.locks import removing
 
-        with removing(pools) if pools.is_dir() else nullcontext():
+        with removing(pools) if pools.is_dir() else nullcontext(), writing(pools):
             _prune(pools)
     entries = list(_entries(pools))
     head = ["  pool", "rows", "raw rows", "quarantined", "bytes", "made", "raw files"]
@@ -112,8 +113,9 @@ def _entries(pools: Path) -> Iterator[_Entry]:
 
 
 def _newest(source: Path) -> str:
-    pointer = source / "latest"
-    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
+    from pipeline.pointer import read_pointer
+
+    return read_pointer(source / "latest")
 
 
 def _made(folder: Path) -> float:

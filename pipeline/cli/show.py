@@ -38,7 +38,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.front import Job
@@ -80,20 +79,20 @@ def _lines(place: Any, asked: Asked) -> list[str]:
     if asked.id is not None:
         return _found(place, asked.id, asked)
     if asked.quarantine:
-        return _refused(place.folder, asked)
+        return _refused(place, asked)
     return _packed(place, asked) if asked.packed else _rows(place, asked)
 
 
 def _rows(place: Any, asked: Asked) -> list[str]:
     from pipeline.cli import root
+    from pipeline.damage import whole_table
     from pipeline.folder import DATA
     from pipeline.show.rows import first_places, json_line, plain_row
     from pipeline.show.text import row_lines
     from pipeline.show.tokens import open_view, row_data
-    from pipeline.store import open_table
 
     split = "pool" if asked.pool is not None else asked.rows or "train"
-    table = open_table(place.folder / DATA if split == "pool" else place.folder / split / DATA)
+    table = whole_table(place, DATA if split == "pool" else f"{split}/{DATA}")
     places = first_places(table, asked.n, asked.sources, asked.tag)
     rows = [plain_row(table, at) for at in places]
     opened = open_view(place, asked.template, asked.tokenizer, root()) if asked.viewing else nullcontext()
@@ -122,15 +121,17 @@ def _packed(place: Any, asked: Asked) -> list[str]:
     return lines
 
 
-def _refused(folder: Path, asked: Asked) -> list[str]:
+def _refused(place: Any, asked: Asked) -> list[str]:
+    from pipeline.damage import require_whole
     from pipeline.pool import read_quarantine
     from pipeline.show.rows import json_line, refused_rows
     from pipeline.show.text import DIM, refused_lines
     from pipeline.visible import visible
 
-    refused = read_quarantine(folder)
+    require_whole(place, ["quarantine.jsonl"])
+    refused = read_quarantine(place.folder)
     rows = refused_rows(refused, asked.n, asked.sources, asked.reason)
-    heading = visible(f"{folder} · refused · {len(rows):,} of {len(refused):,} rows")
+    heading = visible(f"{place.folder} · refused · {len(rows):,} of {len(refused):,} rows")
     lines = [] if asked.json else [_pen().paint(heading, DIM)]
     for row in rows:
         lines += [json_line(row)] if asked.json else ["", *refused_lines(row, _pen())]

@@ -14,11 +14,12 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.bundle import JSONL
+from pipeline.damage import require_whole
 from pipeline.dedup.exact import preference
 from pipeline.errors import ConfigError, PoolmixError
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
-from pipeline.pool import Pool, read_duplicates, read_quarantine
+from pipeline.pool import Pool, open_pool, read_duplicates, read_quarantine
 from pipeline.show.rows import plain_row, require_source
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files, read_literal
@@ -64,6 +65,7 @@ def find_in_bundle(bundle: Bundle, pools: Path, id: str, root: Path) -> Found:
     """
     source, number = split_id(id)
     entries = bundle.manifest["sources"]
+    require_whole(bundle)
     require_source(f"id={visible(id)}", source, list(entries))
     _require_row(id, number, entries[source]["raw_rows"])
     found = _in_splits(bundle, id) or _in_quarantine(bundle.folder, id) or _in_pools(bundle, pools, id)
@@ -144,7 +146,7 @@ def _in_pools(bundle: Bundle, pools: Path, id: str) -> Found:
     folder = pools / source / entries[source]["pool"]
     if not (folder / DATA).is_file():
         return Found(id, "unknown", f"neither in the bundle nor in its quarantine; its pool is not in {pools} any more")
-    table = open_table(folder / DATA)
+    table = open_pool(f"{source}/{entries[source]['pool']}", pools).rows()
     at = _places(table, "id", id)
     if not len(at):
         return Found(id, "unknown", "neither in the bundle nor in its pool")
@@ -182,7 +184,7 @@ def _kept(bundle: Bundle, pools: Path, key: str) -> str | None:
     for name in preference(list(entries), bundle.manifest["config"]["dedup"]["prefer"]):
         path = pools / name / entries[name]["pool"] / DATA
         if path.is_file():
-            table = open_table(path)
+            table = open_pool(f"{name}/{entries[name]['pool']}", pools).rows()
             same: list[str] = [table["id"][int(at)].as_py() for at in _places(table, "key", key)]
             if passing := [one for one in same if one not in filtered]:
                 return passing[0]

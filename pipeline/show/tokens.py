@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.damage import whole_table
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 from pipeline.folder import DATA
 from pipeline.input_settings import InputSettings, read_inputs
@@ -18,7 +19,6 @@ from pipeline.pool import Pool
 from pipeline.render.render import Rendering, render
 from pipeline.schema import RENDERED
 from pipeline.show.rows import one_row
-from pipeline.store import open_table
 from pipeline.tokens.encode import encode
 from pipeline.tokens.view import Spelling, Tokens
 from pipeline.tokens.written import Piece, Sequences, find_sequences, no_sequences
@@ -114,7 +114,7 @@ class View:
         """The first `n` sequences of a split, as they are written. Raises: ConfigError if there are none."""
         if self.sequences is None or self._spelling is None or not isinstance(self._place, Bundle):
             raise no_sequences(self._place, self.tokenizer, self.template)
-        rows = open_table(self._place.folder / split / DATA).select(["id", "source", "epoch"])
+        rows = whole_table(self._place, f"{split}/{DATA}").select(["id", "source", "epoch"])
         table = self.sequences.table(split)
         for number in range(min(n, table.num_rows)):
             sequence = table.slice(number, 1).to_pylist()[0]

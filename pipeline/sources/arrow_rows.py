@@ -86,7 +86,7 @@ def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
             rows = min(_rows_at_once(len(table.schema_arrow)), _BLOCK_BYTES // (_row_bytes(about) or 1))
             yield from table.iter_batches(max(1, rows))
             return
-        data = _held(file, stream) if file.compression else pa.memory_map(str(file.path))
+        data = _held(file, stream) if file.compression else pa.OSFile(str(file.path))
         try:
             batches: Iterable[pa.RecordBatch] = pa.ipc.open_stream(data)
         except pa.ArrowInvalid:

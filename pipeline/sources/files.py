@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import xxhash
 
 from pipeline.errors import SourceError, known_names, nearest
+from pipeline.folder import read_digest
 
 FORMATS = {
     ".json": "json",
@@ -50,12 +50,12 @@ class RawFile:
 
     def digest(self) -> tuple[int, str]:
         """Size in bytes and xxh3-128 of the file as it lies on disk."""
-        state, size = xxhash.xxh3_128(), 0
-        with self.path.open("rb", buffering=0) as stream:
-            while chunk := stream.read(8 << 20):
-                state.update(chunk)
-                size += len(chunk)
-        return size, state.hexdigest()
+        return read_digest(self.path)
+
+    def trace(self) -> tuple[int, ...]:
+        """What changes where the file is written to or replaced: bytes, time of change in ns, and which file it is."""
+        found = self.path.stat()
+        return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
 
 
 def find_files(source: str, path: str, format: str | None = None) -> list[RawFile]:

@@ -8,12 +8,12 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from pipeline.damage import whole_table
 from pipeline.dedup.exact import prompts_with_several_answers
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool
 from pipeline.stats.measures import measured
-from pipeline.store import open_table
 
 _BEGINNING = 100  # characters
 _MEASURES = {"median": 0.5, "p95": 0.95, "max": 1.0}
@@ -28,7 +28,7 @@ def bundle_statistics(bundle: Bundle, examples: int) -> dict[str, Any]:
     more than one answer, `examples` of them with their rows.
     """
     manifest = bundle.manifest
-    tables = {name: open_table(bundle.folder / name / DATA) for name in ("train", "validation")}
+    tables = {name: whole_table(bundle, f"{name}/{DATA}") for name in ("train", "validation")}
     rows = pl.concat(measured(table, name) for name, table in tables.items())
     keys = (
         "raw_rows",

@@ -53,6 +53,5 @@ def write_tokens(
     }
     written = [name for name in list(target.files) if name.startswith(prefix)]
     files = {name.removeprefix(prefix): target.files.pop(name) for name in sorted(written)}
-    target.write_json(f"{prefix}manifest.json", manifest | {"files": files})
-    del target.files[f"{prefix}manifest.json"]  # `tokens/` answers for itself
+    target.write_manifest(manifest | {"files": files}, prefix)
     return manifest

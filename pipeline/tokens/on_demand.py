@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.arrow import integers
+from pipeline.damage import warn_if_damaged
 from pipeline.folder import DATA
 from pipeline.input_settings import InputSettings
 from pipeline.leftovers import clear_leftovers
@@ -17,6 +18,7 @@ from pipeline.locks import using
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool, whole_pool
 from pipeline.render.texts import make_texts
+from pipeline.room import require_room, writing
 from pipeline.store import lock, new_folder, open_table, whole_manifest
 from pipeline.tokens.cutting import EncodedRows
 from pipeline.tokens.dataset import FORMAT, tokens_key, write_tokens
@@ -24,6 +26,7 @@ from pipeline.tokens.ids import make_ids
 from pipeline.tokens.of_bundle import encode_table
 from pipeline.tools import Tools
 
+_TOKEN_BYTES = 8  # an id and a label
 SPLITS = ("train", "validation")
 _ROW = ["id", "key"]  # a row of another bundle may have the id of one of this, and other content
 
@@ -33,15 +36,18 @@ def tokens_of(bundle: Bundle, settings: InputSettings, with_: Tools, pools: Path
 
     The ids of rows that the pools still have come from there, and are kept beside them; other rows of the bundle (of
     pools that are gone, or a validation split of another bundle) are rendered and encoded, each once.
-    Raises: TemplateError, ConfigError as rendering and tokenizers do.
+    Raises: TemplateError, ConfigError as rendering and tokenizers do; StoreError if it cannot be written.
     """
     folder = bundle.folder / "tokens" / tokens_key(settings, with_)
-    with using(pools), lock(pools, folder):
+    with using(pools), writing(folder), lock(pools, folder):
         if whole_manifest(folder, FORMAT) is None:
+            warn_if_damaged(f"tokens/{folder.name} of {bundle.folder.name}", folder, FORMAT)
             tables = {name: open_table(bundle.folder / name / DATA) for name in SPLITS}
             bundle.require_current()
             encoded, orders = _encoded(bundle, tables, settings, with_, pools)
-            with new_folder(folder) as target:  # inside the bundle: where that goes, so does this
+            tokens = sum(int(encoded.sizes("tokens", order["at"]).sum()) for order in orders.values())
+            require_room(folder, tokens * _TOKEN_BYTES)
+            with new_folder(folder) as target, writing(folder):  # inside the bundle: where that goes, so does this
                 bundle.require_current()
                 write_tokens(target, "", {name: (encoded, order) for name, order in orders.items()}, settings, with_)
         else:

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.arrow import numbers
+from pipeline.damage import whole_table
 from pipeline.errors import ConfigError
 from pipeline.folder import DATA
 from pipeline.manifest import Bundle
 from pipeline.pool import Pool
-from pipeline.store import open_table, read_manifest
+from pipeline.store import read_manifest
 from pipeline.tokens.dataset import FORMAT
 from pipeline.visible import visible
 
@@ -39,7 +40,7 @@ class Sequences:
 
     def table(self, split: str) -> pa.Table:
         """The sequences of a split, with the columns SEQUENCES."""
-        return open_table(self.folder / split / DATA)
+        return whole_table(self, f"{split}/{DATA}")
 
     def pieces(self, split: str, at: Sequence[int]) -> dict[int, list[Piece]]:
         """For each of these rows of the split its pieces, in the row's order; none for a dropped row."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,10 +14,13 @@ from pipeline.errors import SchemaError, StoreError
 from pipeline.manifest import Bundle
 from pipeline.mix.checks import starved, uneven_use, wrong_quotas
 from pipeline.pool import DUPLICATES, read_duplicates, read_quarantine
-from pipeline.store import damaged_file
+from pipeline.verify.files import wrong_files
+from pipeline.verify.manifest import BundleManifest, wrong_manifest, wrong_numbers
 from pipeline.verify.reread import Reread, reread
 from pipeline.verify.spans import wrong_spans
 from pipeline.verify.tokens import wrong_tokens
+
+FILES = "every file has the bytes that the manifest says, and no other file is there"
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,7 @@ class Check:
 def verify(bundle: Bundle) -> Iterator[Check]:
     """Check a bundle promise by promise. Stops after the files if they are not as they were written."""
     manifest = bundle.manifest
-    yield (
-        files := Check(
-            "files", "every file has the bytes that the manifest says, and no other file is there", _files(bundle)
-        )
-    )
+    yield (files := files_check(bundle.folder))
     if files.faults:
         return
     splits: dict[str, Reread] = {}
@@ -122,12 +122,12 @@ def _mix(bundle: Bundle, train: pl.DataFrame, validation: pl.DataFrame) -> Itera
     yield Check("prefixes", "every stretch from the start holds the mix", starved(train, manifest))
 
 
-def _files(bundle: Bundle) -> list[str]:
-    files = bundle.manifest["files"]
-    faults = [fault for name in files if (fault := damaged_file(bundle.folder, files, [name]))]
-    there = {path.relative_to(bundle.folder).as_posix() for path in bundle.folder.rglob("*") if path.is_file()}
-    extra = sorted(name for name in there - set(files) - {"manifest.json"} if not name.startswith("tokens/"))
-    return faults + [f"{name} is not in the manifest" for name in extra]
+def files_check(folder: Path) -> Check:
+    """The files of a bundle, its manifest among them."""
+    manifest, faults = wrong_manifest(folder, BundleManifest)
+    if manifest:
+        faults += [*wrong_files(folder, manifest["files"], besides=["tokens"]), *wrong_numbers(manifest)]
+    return Check("files", FILES, faults)
 
 
 def _unequal(found: dict[str, Any], said: dict[str, Any]) -> list[str]:

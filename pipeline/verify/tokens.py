@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,14 @@ from pipeline.arrow import numbers
 from pipeline.errors import SchemaError, StoreError
 from pipeline.folder import DATA
 from pipeline.schema import SEQUENCES, conform
-from pipeline.store import damaged_file, open_table
+from pipeline.store import open_table
 from pipeline.tokens.dataset import FORMAT
 from pipeline.tokens.encode import IGNORED
+from pipeline.verify.files import wrong_files
+from pipeline.verify.manifest import MANIFEST, TokensManifest, wrong_manifest
 
 # Tokens looked at once, or one sequence: 16 MB of ids and as much of labels.
 _BATCH_TOKENS = 1 << 22
-_KEYS = {"max_length", "on_long", "pack", "splits", "files"}
 
 
 def wrong_tokens(folder: Path, manifest: Mapping[str, Any], sources: Mapping[str, pl.Series]) -> list[str]:
@@ -42,19 +42,13 @@ def wrong_tokens(folder: Path, manifest: Mapping[str, Any], sources: Mapping[str
 
 
 def _of_folder(folder: Path, said: Mapping[str, Any] | None, sources: Mapping[str, pl.Series]) -> Iterator[str]:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        yield " has no manifest.json that can be read"
-        return
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not manifest.keys() >= _KEYS:
-        yield f"/manifest.json is not of format '{FORMAT}'"
-        return
-    damaged = [fault for name in manifest["files"] if (fault := damaged_file(folder, manifest["files"], [name]))]
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    extra = sorted(there - set(manifest["files"]) - {"manifest.json"})
-    yield from (f"/{fault}" for fault in [*damaged, *(f"{name} is not in its manifest" for name in extra)])
-    if damaged:
+    manifest, faults = wrong_manifest(folder, TokensManifest)
+    if manifest and manifest["format"] != FORMAT:
+        faults = [f"{MANIFEST} is not of format '{FORMAT}'"]
+    elif manifest:
+        faults += wrong_files(folder, manifest["files"])
+    yield from (f"/{fault}" for fault in faults)
+    if faults:
         return
     if differing := [name for name, value in (said or {}).items() if name != "key" and value != manifest.get(name)]:
         yield f"/manifest.json has another {', '.join(differing)} than the bundle's manifest"

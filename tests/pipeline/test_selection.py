@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
-from pipeline.folder import file_entry
+from pipeline.folder import file_entry, sealed
 from pipeline.manifest import open_bundle
 from pipeline.verify.checks import verify
 
@@ -247,7 +247,7 @@ def test_verify_finds_a_list_that_does_not_say_all(capsys: pytest.CaptureFixture
         (bundle / "duplicates.jsonl").write_text(line)
         entry = manifest(bundle)
         entry["files"]["duplicates.jsonl"] = file_entry(bundle / "duplicates.jsonl")
-        (bundle / "manifest.json").write_text(json.dumps(entry))
+        (bundle / "manifest.json").write_text(sealed(entry))
         assert {check.name for check in verify(open_bundle(str(bundle), bundle.parent)) if check.faults} == broken
 
 

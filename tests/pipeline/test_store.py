@@ -14,6 +14,7 @@ import xxhash
 from pipeline import store
 from pipeline.errors import StoreError
 from pipeline.folder import DATA, file_digest
+from pipeline.pool import FORMAT
 from pipeline.store import (
     damaged_file,
     lock,
@@ -178,10 +179,13 @@ def test_a_cut_table_is_said_so(tmp_path: Path) -> None:
 
 
 def pool(pools: Path, name: str = "cmath") -> Path:
-    with new_folder(pools / name / "0123") as folder, folder.dataset("", SCHEMA) as rows:
-        for start in (0, 10, 20):
-            numbers = list(range(start, start + 10))
-            rows.write_batch(pa.record_batch([pa.array([f"s:{k}" for k in numbers]), pa.array(numbers)], schema=SCHEMA))
+    with new_folder(pools / name / "0123") as folder:
+        with folder.dataset("", SCHEMA) as rows:
+            for start in (0, 10, 20):
+                numbers = list(range(start, start + 10))
+                ids = pa.array([f"s:{k}" for k in numbers])
+                rows.write_batch(pa.record_batch([ids, pa.array(numbers)], schema=SCHEMA))
+        folder.write_manifest({"format": FORMAT, "name": name, "files": dict(folder.files)})
     write_pointer(pools / name / "latest", "0123")
     return pools / name / "0123"
 

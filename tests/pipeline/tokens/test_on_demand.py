@@ -11,7 +11,7 @@ import pytest
 from pipeline.__main__ import PROGRAM
 from pipeline.cli import root
 from pipeline.cli.front import main
-from pipeline.folder import DATA
+from pipeline.folder import DATA, sealed
 from pipeline.input_settings import read_inputs
 from pipeline.manifest import open_bundle
 from pipeline.store import open_table
@@ -50,7 +50,7 @@ def test_they_are_those_of_a_build(pools: str, template: str, tmp_path: Path, ti
     if template == "none":  # a bundle of messages alone; training chooses the template
         manifest = json.loads((later / "manifest.json").read_text(encoding="utf-8"))
         manifest["config"]["template"] = {"name": "smollm2", "path": None}
-        (later / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        (later / "manifest.json").write_text(sealed(manifest), encoding="utf-8")
     tokens = made(later, tiny_tokenizer, tmp_path / pools)
     assert tokens.name == expected.name
     assert files(tokens) == files(expected)

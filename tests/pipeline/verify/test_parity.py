@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.__main__ import PROGRAM
 from pipeline.cli.front import main
-from pipeline.folder import DATA, file_digest
+from pipeline.folder import DATA, file_digest, sealed
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "conf" / "template"
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
@@ -204,7 +204,7 @@ def edit(bundle: Path, folder: Path, **columns: Callable[[Any], Any]) -> Path:
         writer.write_table(table)
     manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"][f"train/{DATA}"] = {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}
-    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (copy / "manifest.json").write_text(sealed(manifest), encoding="utf-8")
     return copy
 
 

@@ -1,0 +1,19 @@
+"""`latest`: a small text file that names a folder, instead of a link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_LONGEST = 255  # bytes of a file's name on common file systems
+
+
+def read_pointer(path: Path) -> str:
+    """What `store.write_pointer` wrote: a folder's name, or of a bundle elsewhere its path; "" if nothing can be read.
+
+    Imports nothing that takes time.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip().replace("\0", "")
+    except (OSError, ValueError):
+        return ""
+    return text if all(len(part.encode()) <= _LONGEST for part in Path(text).parts) else ""
