@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ConfigError
 from pipeline.tokens.fast import Differs, Fast
 from pipeline.tokens.reference import Reference, Remote, Span
 from pipeline.tokens.tokenizer import TokenizerFile
@@ -75,8 +74,8 @@ class Codec(AbstractContextManager["Codec"]):
         threading.Thread(target=self._load, daemon=True).start()
 
     def _load(self) -> None:
-        if self.fast is None:
-            with suppress(ConfigError):  # it is said where the tokenizer is used
+        with suppress(Exception):  # said where the tokenizer is used, if it still is
+            if self.fast is None:
                 self.local.slow  # noqa: B018
 
     def _asked_elsewhere(self) -> Remote:

@@ -141,7 +141,7 @@ def read(bundle: Path) -> Built:
     # The card quotes the command, which names folders and threads.
     card = (bundle / "README.md").read_text(encoding="utf-8")
     files["README.md"] = card.replace(manifest.pop("command"), "")
-    del manifest["created"], manifest["files"]  # a digest of each file, the card's among them
+    del manifest["created"], manifest["files"], manifest["xxh3_128"]  # digests: of the card, of the time and place
     manifest["config"] = {name: value for name, value in manifest["config"].items() if name not in ("paths", "threads")}
     return Built(manifest, files)
 

@@ -227,16 +227,16 @@ MUTANTS = (
         "a pointer is written in place",
         "6",
         "pipeline/store.py",
-        '    place = path.with_name(f".{path.name}.writing-{os.getpid()}")\n',
-        "    place = path\n",
+        "    with hidden(path) as place:\n",
+        "    with hidden(path):\n        path.unlink(missing_ok=True)\n        place = path\n",
         (_STORE,),
     ),
     Mutant(
         "an error leaves what was written",
         "6",
-        "pipeline/store.py",
-        "    finally:\n        shutil.rmtree(place, ignore_errors=True)\n",
-        "    finally:\n        pass\n",
+        "pipeline/leftovers.py",
+        "            _clear(place, target)\n            del _open[place]\n",
+        "            del _open[place]\n",
         (_STORE,),
     ),
     Mutant(
@@ -244,8 +244,8 @@ MUTANTS = (
         "6",
         "pipeline/publish.py",
         '    target.write_json("dataset_dict.json", {"splits": ["train", "validation"]})\n'
-        '    target.write_json("manifest.json", manifest | {"files": dict(sorted(target.files.items()))})\n',
-        '    target.write_json("manifest.json", manifest | {"files": dict(sorted(target.files.items()))})\n'
+        '    target.write_manifest(manifest | {"files": dict(sorted(target.files.items()))})\n',
+        '    target.write_manifest(manifest | {"files": dict(sorted(target.files.items()))})\n'
         '    target.write_json("dataset_dict.json", {"splits": ["train", "validation"]})\n',
         (f"{_VERIFY}::test_a_sound_bundle_has_no_faults",),
     ),
@@ -278,7 +278,7 @@ MUTANTS = (
         "a damaged pool is taken",
         "7",
         "pipeline/store.py",
-        'if manifest is None or "files" not in manifest or damaged_file(folder, manifest["files"]):',
+        'if manifest is None or damaged_manifest(folder) or damaged_file(folder, manifest.get("files")):',
         'if manifest is None or "files" not in manifest:',
         (_POOL,),
     ),
@@ -335,10 +335,10 @@ MUTANTS = (
     Mutant(
         "_target_ passes in a file",
         "9",
-        "pipeline/cli/front/guard.py",
+        "pipeline/cli/front/own_files.py",
         'if event.value in ("_target_", "searchpath")',
         'if event.value in ("searchpath",)',
-        (_GUARD,),
+        ("tests/hostile/test_configuration.py::test_no_file_names_code_or_more_than_there_is_room_for",),
     ),
     Mutant(
         "Hydra's own settings may be set",

@@ -163,6 +163,19 @@ def test_a_pointer_is_replaced_in_one_step(tmp_path: Path) -> None:
     assert everything(tmp_path) == ["deep", "deep/latest"]
 
 
+def test_a_pointer_that_cannot_be_written_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pointer(tmp_path / "latest", "a")
+
+    def fails(handle: int) -> None:
+        raise OSError(5, "no")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="no"):
+        write_pointer(tmp_path / "latest", "b")
+    assert (tmp_path / "latest").read_text("utf-8") == "a\n"
+    assert everything(tmp_path) == ["latest"]
+
+
 @pytest.mark.parametrize("data", [b"", b"nothing of the kind", None])
 def test_what_is_no_table_is_said_so(tmp_path: Path, data: bytes | None) -> None:
     if data is not None:
