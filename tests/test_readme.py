@@ -73,3 +73,14 @@ def test_the_first_two_commands_are_make_build_and_make_test() -> None:
     first = re.search(r"```sh\n(.*?)```", README, re.S)
     assert first
     assert [line.split("#")[0].strip() for line in first[1].splitlines()] == ["make build", "make test"]
+
+
+def test_every_test_that_the_readme_names_is_there(root: Path) -> None:
+    (section,) = re.findall(r"## What you can rely on\n(.*?)\n## ", README, re.S)
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "::" in line]
+    assert len(rows) > 30
+    for row in rows:
+        file = ""
+        for named in re.findall(r"`([^`]*::[^`]*)`", row):
+            file = named.partition("::")[0] or file
+            assert f"def {named.partition('::')[2]}(" in (root / "tests" / file).read_text(encoding="utf-8"), named

@@ -12,16 +12,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.cli.front import own_files
 from pipeline.errors import ConfigError, SourceError, listed
 from pipeline.filters.expression import read_filter
 from pipeline.mix.settings import read_mix
+from pipeline.names import name_fault
+from pipeline.quarantine import quarantined
+from pipeline.render import sandbox
 from pipeline.settings import Settings
 from pipeline.sources import arrow_rows
+from pipeline.sources.drafts import Drafts
+from pipeline.sources.files import find_files
+from pipeline.sources.read import read_files
 from pipeline.sources.turns import MAX_TURNS
+from pipeline.tokens import tokenizer
 
 Row = dict[str, Any]
 USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
@@ -157,6 +166,60 @@ def _terms(text: str) -> str:
     return "" if import_module("eval.arithmetic").find_terms(text) else "nothing is found"
 
 
+def _yaml(text: str, tools: Any) -> str:
+    file = tools.folder / "own.yaml"
+    file.write_text(text)
+    return "\n".join(str(error) for error in own_files.file_errors(file, tools.folder))
+
+
+def _bytes_of_yaml(size: int, tools: Any) -> str:
+    return _yaml("a: '" + "x" * (size - 5) + "'", tools)
+
+
+def _depth_of_yaml(size: int, tools: Any) -> str:
+    return _yaml("a: " + "[" * (size - 1) + "]" * (size - 1), tools)  # the file itself is a mapping
+
+
+def _values_of_yaml(size: int, tools: Any) -> str:
+    repeated = "b: &b [" + ",".join("1" * 997) + "]\n"  # a key and 998 values
+    rows = (size - 2 - 998) // 999  # a key and an alias of 998 each
+    left = size - (1 + 1 + 998 + rows * 999)
+    return _yaml(repeated + "".join(f"k{k}: *b\n" for k in range(rows)) + f"l: [{','.join('1' * (left - 2))}]", tools)
+
+
+def _name(size: int, _: Any) -> str:
+    return name_fault("题" * (size // 3) + "x" * (size % 3)) or ""
+
+
+def _shown(size: int, tools: Any) -> str:
+    """What is cut is not the row."""
+    path = tools.folder / "a.jsonl"
+    row = json.dumps({"m": "x" * (size - len('{"m": ""}'))})
+    path.write_text(row)
+    [block] = [block for _, block in read_files("test", find_files("test", str(path)))]
+    refused = pl.DataFrame({"i": [0], "reason": ["empty_prompt"], "detail": [""]})
+    found = quarantined("test", "a.jsonl", block, Drafts(block.frame, block.frame, refused))
+    return "" if found["text"][0] == row else "it is cut"
+
+
+def _names(size: int, _: Any) -> str:
+    found = listed([f"n{k}" for k in range(size)])
+    return found.rpartition(" and ")[2] if "more" in found else ""
+
+
+def _bytes_of_tokenizer(size: int, tools: Any) -> str:
+    tools.monkeypatch.setattr(tokenizer, "_MOST_BYTES", 10_000)
+    (tools.folder / "tokenizer.json").write_text("{}".ljust(size))
+    return _said(ConfigError, lambda: tokenizer.open_tokenizer(str(tools.folder)))
+
+
+def _characters_of_text(size: int, tools: Any) -> str:
+    tools.monkeypatch.setattr(sandbox, "_MOST_CHARACTERS", 10_000)
+    return (
+        sandbox.Sandbox("{{ messages[0].content }}", {}).row({"messages": [{"content": "x" * size}]}).get("error", "")
+    )
+
+
 LIMITS: tuple[Limit, ...] = (
     Limit("normalize.max_record_bytes", None, _record_bytes, 1000),
     Limit("normalize.max_record_bytes", None, _cell_bytes, 1000),
@@ -173,6 +236,14 @@ LIMITS: tuple[Limit, ...] = (
     Limit("MAX_TURNS", "pipeline.sources.turns", _turns_of_sharegpt),
     Limit("MAX_TURNS", "pipeline.sources.turns", _turns_of_alpaca),
     Limit("_MOST_BYTES", "pipeline.sources.arrow_rows", _held, 10_000),
+    Limit("_SHOWN_CHARS", "pipeline.quarantine", _shown),
+    Limit("_NAMES", "pipeline.errors", _names),
+    Limit("LONGEST", "pipeline.names", _name),
+    Limit("MOST_BYTES", "pipeline.cli.front.own_files", _bytes_of_yaml),
+    Limit("MOST_DEPTH", "pipeline.cli.front.own_files", _depth_of_yaml),
+    Limit("MOST_VALUES", "pipeline.cli.front.own_files", _values_of_yaml),
+    Limit("_MOST_BYTES", "pipeline.tokens.tokenizer", _bytes_of_tokenizer, 10_000),
+    Limit("_MOST_CHARACTERS", "pipeline.render.sandbox", _characters_of_text, 10_000),
     Limit("_MOST_CHARS", "pipeline.filters.expression", _filter_characters),
     Limit("_MOST_PARTS", "pipeline.filters.expression", _filter_parts),
     Limit("_MOST_STAGES", "pipeline.mix.settings", _stages),
@@ -200,11 +271,12 @@ class Tools:
     read: Any
     adapt: Any
     monkeypatch: pytest.MonkeyPatch
+    folder: Path
 
 
 @pytest.fixture
-def tools(read: Any, adapt: Any, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    return Tools(read, adapt, monkeypatch)
+def tools(read: Any, adapt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tools:
+    return Tools(read, adapt, monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=IDS)
@@ -230,7 +302,7 @@ def test_the_readme_has_every_limit(root: Path) -> None:
         (row, *_) = [row for row in rows if f"`{limit.name}`" in row and file in row] or [""]
         assert row, f"no row for {limit.name} of {file}"
         value = getattr(import_module(limit.module), limit.name) if limit.module else None
-        assert value is None or f"{value:,}" in row or f"{value >> 30} GiB" in row, row
+        assert value is None or f"{value:,}" in row or f"{value >> 30} GiB" in row or f"{value >> 20} Mi" in row, row
 
 
 def test_long_names_do_not_fill_what_is_said(read: Any, adapt: Any) -> None:
