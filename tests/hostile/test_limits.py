@@ -215,9 +215,8 @@ def _bytes_of_tokenizer(size: int, tools: Any) -> str:
 
 def _characters_of_text(size: int, tools: Any) -> str:
     tools.monkeypatch.setattr(sandbox, "_MOST_CHARACTERS", 10_000)
-    return (
-        sandbox.Sandbox("{{ messages[0].content }}", {}).row({"messages": [{"content": "x" * size}]}).get("error", "")
-    )
+    row = {"messages": [{"role": "user", "content": "x" * size}]}
+    return sandbox.Sandbox("{{ messages[0].content }}", {}).row(row).get("error", "")
 
 
 LIMITS: tuple[Limit, ...] = (
