@@ -74,6 +74,7 @@ def run_evaluation(settings: Evaluation, command: str, root: Path, say: Say) -> 
         write_generations(folder, found.generations)
         folder.write_text(REPORT, evaluation_report(metrics, found.generations))
         folder.write_json(METRICS, metrics | {"files": dict(folder.files)})
+    ending.advise("")
     return target
 
 

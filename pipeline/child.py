@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline import ending
+from pipeline.secrets import names_secret
 
 # Large pages for what the process allocates: thousands of small ones cost more than the work itself in places.
 _ENVIRONMENT = {"PYTHONUTF8": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -66,7 +67,7 @@ class Child:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            keep = {name: value for name, value in os.environ.items() if not _is_secret(name)}
+            keep = {name: value for name, value in os.environ.items() if not names_secret(name)}
             package = str(Path(__file__).resolve().parents[1])
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", self._module],  # never from the folder that the program is called in
@@ -79,10 +80,6 @@ class Child:
             weakref.finalize(self, _end, self._process)
             _send(self._process, _line(self._first))
         return self._process
-
-
-def _is_secret(name: str) -> bool:
-    return any(word in name.upper() for word in ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL"))
 
 
 def _line(value: Any) -> bytes:

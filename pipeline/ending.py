@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 GRACE = 1.5  # seconds for the ordinary way; the rest of the two is for tidying up
 MORE = 0.3  # of a program that waits for another one, which ends in its own time
@@ -108,6 +109,12 @@ def advise(text: str) -> None:
 def at_end(act: Act) -> None:
     """Call this when a signal ends the program."""
     _state.at_end.append(act)
+
+
+def end(number: int) -> NoReturn:
+    """End the program as this signal does, which was answered before."""
+    _state.raised, _state.received = True, number
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 def received() -> int | None:

@@ -1,7 +1,8 @@
 """Locks between processes: held by the kernel for as long as their process lives, and waited for in the open.
 
 Which are held together, and in which order: `using` (by many), inside it that of a pool or of what is kept beside
-one, or that of a bundle; never two of the latter at a time. So no two processes wait for each other.
+one, or that of a bundle; never two of the latter at a time, but for that of a run and in it that of its merged model.
+So no two processes wait for each other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import filelock
@@ -49,23 +50,26 @@ def using(pools: Path) -> Generator[None]:
         yield
         return
     path = _use(pools)
-    with _reported(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with ExitStack() as stack:
 
-    def tried() -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        def tried() -> bool:
+            """Each time by the name: a file that was removed meanwhile holds nobody back."""
+            with ExitStack() as own:
+                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                own.callback(os.close, handle)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+                if os.fstat(handle).st_nlink == 0:
+                    return False
+                stack.push(own.pop_all())
+            return True
 
-    try:
         with _reported(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             _wait(tried, f"removes pools from {pools}")
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _LONGEST = 255  # bytes of a file's name on common file systems
@@ -13,7 +14,7 @@ def read_pointer(path: Path) -> str:
     Imports nothing that takes time.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip().replace("\0", "")
+        text = path.read_text(encoding="utf-8", errors="surrogateescape").strip().replace("\0", "")
     except (OSError, ValueError):
         return ""
-    return text if all(len(part.encode()) <= _LONGEST for part in Path(text).parts) else ""
+    return text if all(len(os.fsencode(part)) <= _LONGEST for part in Path(text).parts) else ""

@@ -35,6 +35,10 @@ def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep
     folder = settings.paths.bundles / name
     if settings.out is not None:
         folder = settings.out / name if sweep else settings.out
+    if folder.is_symlink():
+        raise ConfigError(
+            f"out={folder}", "is a link, which would be replaced", f"name the folder: out={folder.resolve()}"
+        )
     if folder.exists() and not (folder / "manifest.json").is_file() and any(folder.iterdir()):
         raise ConfigError(
             f"out={folder}", "the folder holds something else than a bundle", "name a new or empty folder"
@@ -88,8 +92,10 @@ def write(
         else:
             renderer = with_.renderer
             render = partial(rendered, settings=settings.inputs, renderer=renderer) if renderer is not None else None
-            copy_split(target, "validation", earlier.folder, render)
-            earlier.require_current()  # its rows were counted as those of the split when it was opened
+            try:
+                copy_split(target, "validation", earlier.folder, render)
+            finally:  # its rows were counted as those of the split when it was opened
+                earlier.require_current()
             digests["validation"] = earlier.manifest["digest"]["validation"]
             validation_rows = earlier.manifest["rows"]["validation"]
         tokens = early.result() if early is not None else write_inputs(target, settings, outcome, with_)

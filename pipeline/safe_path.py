@@ -1,8 +1,8 @@
 """Imported first by every program: what lies in the working folder is data, never a module.
 
 `python -m` looks there before anywhere else, so that a `logging.py`, `polars.py` or `hydra_plugins/` among somebody's
-data would be run. (Only for a folder `pipeline`, `train` or `eval` of that kind this comes too late: `python -P -m` and
-the console script do not look there at all.)
+data would be run. (For a folder `pipeline`, `train` or `eval` of that kind, and for the few modules that `python -m`
+itself needs, `types.py` say, this comes too late: `python -P -m` and the console script do not look there at all.)
 """
 
 from __future__ import annotations

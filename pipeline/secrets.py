@@ -12,29 +12,33 @@ from typing import Any
 
 _GONE = "…"
 _LEAST = 8  # characters: a shorter value is a word or a switch, and taking it out would hurt other text
-_NAMES = re.compile(r"(^|_)(TOKEN|(API)?KEY|PASS|PASSWD|PASSPHRASE|CREDENTIALS?)$|SECRET|PASSWORD")
-_PLACES = ("/", "~", "./", "../")  # a variable that names a file with a secret in it holds none
-# Settings that hold one. Not every *_token: `eos_token` is part of a template.
-_SETTING = r"(?:api|access|auth|hf)_?(?:token|key)|(?:client_?)?secret|password|authorization"
-_SETTINGS = re.compile(rf"{_SETTING}|token", re.IGNORECASE)
+_NAMES = re.compile(
+    r"(^|_)((TOKEN|(API)?KEY)S?[0-9]*|PASS|PASSWD|PASSPHRASE|CREDENTIALS?|PAT|AUTH|JWT)$|SECRET|PASSWORD"
+)
+# What a variable that names a file with a secret in it has; 40 characters without a dot may be a key of AWS, too.
+_PLACE, _AWS = re.compile(r"(~|\.{0,2})(/[\w.@ -]+)+/?"), re.compile(r"[\w/+]{40}")
+# A word, which honest text may have as well.
+_WORD, _LONG_WORD = re.compile(r"[a-z]+|[A-Z]+|[0-9]+"), 16
+# Settings that hold one. Not every *_token, nor a token of its own: `eos_token` is part of a template.
+_SETTING = r"(?:api|access|auth|hf)[-_]?(?:token|key)|(?:client[-_]?)?secret|password"
+_SETTINGS = re.compile(_SETTING, re.IGNORECASE)
 _NONE = r"(?!(?:null|none|true|false)\b)"
 _FORMS = (
-    # Hugging Face, OpenAI and its like, GitHub, GitLab, AWS, Slack, Google.
+    # Hugging Face, OpenAI and its like, GitHub, GitLab, AWS, Slack, Google, JSON web tokens.
     re.compile(
         r"(?<![\w-])(?:hf_[A-Za-z0-9]{30,}|api_org_[A-Za-z0-9]{30,}|sk-(?:[a-z0-9]+-)*[A-Za-z0-9_]{20,}[\w-]*"
         r"|gh[opsur]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{16}"
-        r"|xox[abprs]-[\w-]{20,}|AIza[\w-]{35})(?![\w-])"
+        r"|xox[abprs]-[\w-]{20,}|AIza[\w-]{35}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})(?![\w-])"
     ),
     # What stands behind the word in a header, in the query of an address, before the @ of one, and in a setting.
     re.compile(r"(?P<left>\bBearer )[\w.~+/-]{8,}=*", re.IGNORECASE),
+    re.compile(r"(?P<left>\bauthorization['\"]?\s*[=:]\s*['\"]?(?:\w+ )?)[\w.~+/-]{8,}=*", re.IGNORECASE),
     re.compile(
         r"(?P<left>[?&;](?:[\w.-]*[_-])?(?:token|key|secret|password|signature|credential|sig|auth)=)[^&\s#'\"]+",
         re.IGNORECASE,
     ),
     re.compile(r"(?P<left>://)[^\s/?#@'\"]+(?=@)"),
-    re.compile(
-        rf"(?P<left>(?<!\w)(?:(?:{_SETTING})['\"]?\s*[=:]\s*|token=)['\"]?){_NONE}[^\s,;}}\])'\"&]+", re.IGNORECASE
-    ),
+    re.compile(rf"(?P<left>(?<!\w)(?:x-)?(?:{_SETTING})['\"]?\s*[=:]\s*['\"]?){_NONE}[^\s,;}}\])'\"&]+", re.IGNORECASE),
 )
 
 
@@ -45,16 +49,13 @@ def without_secrets(text: str) -> str:
 
 
 def scrubbed(value: Any) -> Any:
-    """Plain data with each text in it `without_secrets`, keys among them; a setting that holds a secret is `…`."""
+    """Plain data with each text in it `without_secrets`, but for keys; a setting that holds a secret is `…`."""
     return _scrubbed(value, "", _values(_environment(), _stored()))
 
 
 def _scrubbed(value: Any, setting: str, values: re.Pattern[str] | None) -> Any:
     if isinstance(value, Mapping):
-        return {
-            _without(key, values) if isinstance(key, str) else key: _scrubbed(inner, str(key), values)
-            for key, inner in value.items()
-        }
+        return {key: _scrubbed(inner, str(key), values) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_scrubbed(inner, setting, values) for inner in value]
     if not isinstance(value, str):
@@ -74,9 +75,14 @@ def _without(text: str, values: re.Pattern[str] | None) -> str:
     return text
 
 
+def names_secret(variable: str) -> bool:
+    """Whether a variable of the environment holds a secret, by its name."""
+    return bool(_NAMES.search(variable.upper()))
+
+
 def _environment() -> tuple[str, ...]:
     """The values of variables that hold a secret by their names."""
-    return tuple(value.strip() for name, value in os.environ.items() if _NAMES.search(name.upper()))
+    return tuple(value.strip() for name, value in os.environ.items() if names_secret(name))
 
 
 @cache
@@ -96,8 +102,15 @@ def _values(*found: tuple[str, ...]) -> re.Pattern[str] | None:
     """Secrets as they may stand in a text, plain, in an address or in JSON, broken into lines or not; None for none."""
     from urllib.parse import quote
 
-    known = {value for own in found for value in own if len(value) >= _LEAST and not value.startswith(_PLACES)}
+    known = {value for own in found for value in own if _can_be_told(value)}
     spelt = {form for value in known for form in (value, quote(value, safe=""), json.dumps(value)[1:-1])}
     longest_first = sorted(spelt, key=lambda value: (-len(value), value))
     forms = (r"\s+".join(map(re.escape, value.split())) for value in longest_first)
     return re.compile("|".join(forms)) if spelt else None
+
+
+def _can_be_told(value: str) -> bool:
+    """Whether a value is long enough, no place of a file, and no common word."""
+    if len(value) < _LEAST or (len(value) < _LONG_WORD and _WORD.fullmatch(value)):
+        return False
+    return not (_PLACE.fullmatch(value) and (not _AWS.fullmatch(value) or os.path.exists(value)))

@@ -99,7 +99,9 @@ def write_pointer(path: Path, text: str) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Replace a text file in one step: a reader sees the old one or the new one."""
     with hidden(path) as place:
-        with place.open("x", encoding="utf-8", newline="\n") as stream:  # never through a link that stands there
+        with place.open(
+            "x", encoding="utf-8", errors="surrogateescape", newline="\n"
+        ) as stream:  # never through a link that stands there
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

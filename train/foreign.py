@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.names import require_regular
+
 CONFIG, ADAPTER_CONFIG, ADAPTER = "config.json", "adapter_config.json", "adapter_model.safetensors"
 _MOST_BYTES = 16 << 20  # the largest in use have some hundred KiB
 _BUILT_IN = re.compile(r"[a-z0-9_]*")
@@ -55,7 +57,7 @@ def adapter_fault(folder: Path) -> tuple[str, str] | None:
 
 def _settings(path: Path) -> dict[str, Any] | None:
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if require_regular(path).stat().st_size > _MOST_BYTES:
             return None
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

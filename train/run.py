@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline.errors import StoreError, known_names
 from pipeline.names import require_parts, require_regular
+from pipeline.pointer import read_pointer
 from pipeline.store import replace_text
 
 FORMAT = "poolmix run 1"
@@ -68,13 +69,13 @@ def open_run(name: str, runs: Path) -> Run:
     """A run by its folder, by its name below `runs`, or `latest`. Raises: StoreError if there is none."""
     folder = Path(name).expanduser()
     if name == "latest" and (runs / "latest").is_file():
-        folder = runs / (runs / "latest").read_text(encoding="utf-8").strip()
+        folder = runs / read_pointer(runs / "latest")
     elif not folder.is_dir() and (runs / name).is_dir():
         folder = runs / name
     path = folder / "manifest.json"
     try:
         manifest = json.loads(require_regular(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         known = [place.parent.name for place in runs.glob("*/manifest.json")]
         what = f"no run there ({known_names(name, known)})"
         raise StoreError(f"run {name}", what, "run `python -m train sft`, or name a run's folder") from error

@@ -12,6 +12,8 @@ from pipeline.names import PATH_RULE, is_path
 from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
 from train.models import ModelSettings, read_model
 
+_MOST_QUESTIONS = 1_000_000  # characters of a file
+
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DTYPES = ("auto", "bf16", "fp16", "fp32")
 QUANTS = ("auto", "nf4", "int8", "none")
@@ -204,9 +206,14 @@ def read_questions(top: Settings) -> Sequence[str]:
     value = top.node.get("questions")
     if is_text(value):
         try:
-            lines = Path(str(value)).expanduser().read_text(encoding="utf-8").splitlines()
+            with Path(str(value)).expanduser().open(encoding="utf-8") as stream:
+                text = stream.read(_MOST_QUESTIONS + 1)
         except (OSError, UnicodeDecodeError) as error:
             top.errors.append(ConfigError(f"questions={value}", f"cannot be read ({error})", "name a file in UTF-8"))
             return []
-        return [line for line in lines if line.strip()]
+        if len(text) > _MOST_QUESTIONS:
+            what = f"has more than {_MOST_QUESTIONS:,} characters"
+            top.errors.append(ConfigError(f"questions={value}", what, "ask fewer questions"))
+            return []
+        return [line for line in text.splitlines() if line.strip()]
     return top.value("questions", is_text_list, "a list of questions, or a file with one a line", "[Hello]", [])

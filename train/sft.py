@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import ending
+from pipeline.errors import StoreError
 from pipeline.leftovers import clear_leftovers
 from pipeline.room import require_room
 from pipeline.store import lock, new_folder, write_pointer
@@ -56,6 +57,7 @@ def train(settings: Train, ready: Prepared, place: Place, command: str, root: Pa
                 require_room(place.folder, ready.written_bytes(settings.schedule.save_total_limit))
             stack.enter_context(writing_tensors(place.folder))
             stack.enter_context(lock(settings.paths.pools, place.folder))
+            _require_place(place, settings)
             place.folder.mkdir(parents=True, exist_ok=True)
         manifest = run_manifest(settings, ready, place.folder.name, command, root)
         if place.resumed:
@@ -67,11 +69,20 @@ def train(settings: Train, ready: Prepared, place: Place, command: str, root: Pa
         try:
             return _train(settings, ready, place, manifest, say)
         except BaseException as error:
-            if main:
+            if main and manifest.get("state") != DONE:  # its merge alone may have failed
                 write_manifest(place.folder, manifest | {"state": INTERRUPTED})
             if is_shortage(error):
                 raise shortage(settings, ready.device, ready.checkpointing) from error
             raise
+
+
+def _require_place(place: Place, settings: Train) -> None:
+    """Raises: StoreError where another process, which was waited for, has made the run."""
+    there = (place.folder / "manifest.json").is_file()
+    if place.resumed and open_run(str(place.folder), settings.paths.runs).manifest["state"] == DONE:
+        raise StoreError(f"run {place.folder.name}", "another process has ended it", "begin a new run")
+    if there and not place.resumed:
+        raise StoreError(str(place.folder), "another process has made a run there", "name a new folder with out=")
 
 
 def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, Any], say: Say) -> Run:
@@ -108,7 +119,8 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
     step = trainer.state.global_step
     if several is not None and several.caught and step < ready.steps.total:
-        raise KeyboardInterrupt(f"interrupted after step {step}; {to_go_on(run.folder)}")
+        ending.advise(f"step {step} is saved; {to_go_on(run.folder)}")
+        ending.end(several.caught)
     if not is_main():
         return run
     if timetable.stopped_early:
@@ -125,6 +137,7 @@ def _train(settings: Train, ready: Prepared, place: Place, manifest: dict[str, A
     names = [METRICS, CURVES, run.adapter.name, *([ANSWERS] if after else [])]
     run.manifest.update(state=DONE, results=results, files=file_entries(run.folder, names))
     write_manifest(run.folder, run.manifest)
+    ending.advise("")
     if settings.merge:
         merge_run(run, say)
     for line in result_lines(results):

@@ -14,7 +14,7 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from trl.trainer.sft_trainer import SFTTrainer
 
-from pipeline.store import damaged_file, new_folder, read_manifest, remove_folder
+from pipeline.store import new_folder, remove_folder, whole_manifest
 from train.checkpoint import has_state, load_state, random_state, restore_random_state, save_state
 from train.data import Documents
 from train.foreign import ADAPTER, adapter_fault
@@ -116,7 +116,7 @@ class Trainer(SFTTrainer):
                 save_state(folder.path, "scaler", self.accelerator.scaler.state_dict())
             self.state.save_to_json(str(folder.path / "trainer_state.json"))
             folder.adopt()
-            folder.write_json("manifest.json", {"format": FORMAT, "files": dict(folder.files)})
+            folder.write_manifest({"format": FORMAT, "files": dict(folder.files)})
         self._written = self.state.global_step
 
     def save_now(self) -> int:
@@ -183,10 +183,7 @@ class Trainer(SFTTrainer):
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     """The newest whole checkpoint, or None. One that was damaged, or asks for code, is passed over."""
     for path in sorted(checkpoints.glob("step-*"), reverse=True):
-        manifest = read_manifest(path, FORMAT)
-        if manifest is None or damaged_file(path, manifest["files"]) is not None:
-            continue
-        if adapter_fault(path) is None:
+        if whole_manifest(path, FORMAT) is not None and adapter_fault(path) is None:
             return path
     return None
 

@@ -149,7 +149,7 @@ class Interruptions(TrainerCallback):
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
-        self.caught = False
+        self.caught = 0  # the number of the signal
         self._before: dict[int, Any] = {}
         self._answered = ExitStack()
 
@@ -167,7 +167,7 @@ class Interruptions(TrainerCallback):
     def _catch(self, number: int, frame: FrameType | None) -> None:
         if self.caught:
             raise KeyboardInterrupt
-        self.caught = True
+        self.caught = number
         self.say("interrupted: saving after this step (once more ends at once)")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:

@@ -23,7 +23,9 @@ One line a promise. The exit status is 3 if one does not hold.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,7 @@ def run(config: dict[str, Any], _job: Job) -> int:
     from pipeline.settings import bundle_setting
 
     if _asks_for_pools(config):
-        return _print_checks(*_pools(config))
+        return _verify_pools(config)
     name, bundles = bundle_setting(config, "bundle")
     unreadable = _unreadable(name, bundles)
     if unreadable is not None:
@@ -77,9 +79,10 @@ def _asks_for_pools(config: dict[str, Any]) -> bool:
     return bool(asked)
 
 
-def _pools(config: dict[str, Any]) -> tuple[Path, Iterator[Check]]:
-    """The folder with the pools, and a check for each. Raises: StoreError if there is none."""
+def _verify_pools(config: dict[str, Any]) -> int:
+    """The same of all pools. Raises: StoreError if there is no folder of pools."""
     from pipeline.errors import ConfigErrors, PoolmixError, StoreError
+    from pipeline.locks import using
     from pipeline.settings import read_paths
     from pipeline.verify.pools import verify_pools
 
@@ -89,26 +92,27 @@ def _pools(config: dict[str, Any]) -> tuple[Path, Iterator[Check]]:
         raise ConfigErrors(errors)
     if not pools.is_dir():
         raise StoreError(f"paths.pools={pools}", "no such folder", "name the folder with the pools")
-    return pools, verify_pools(pools)
+    with using(pools) if os.access(pools, os.W_OK) else nullcontext():  # where nobody writes nobody removes any
+        return _print_checks(pools, verify_pools(pools))
 
 
 def _unreadable(name: str, bundles: Path) -> tuple[Path, list[Check]] | None:
     """The folder of a bundle whose manifest cannot be read, and the check that this fails; None where it can be.
     Raises: StoreError if there is no bundle at all."""
     from pipeline.errors import StoreError
-    from pipeline.manifest import open_bundle
+    from pipeline.manifest import bundle_folder, open_bundle
     from pipeline.verify.checks import FILES, Check
     from pipeline.verify.manifest import MANIFEST
 
     try:
         open_bundle(name, bundles)
     except StoreError as error:
-        for folder in (Path(name).expanduser(), bundles / name):
-            if (folder / MANIFEST).exists():
-                what = error.what if MANIFEST in error.what else f"{MANIFEST} is {error.what}"
-                return folder, [Check("files", FILES, [what])]
-            if (folder / "dataset_dict.json").is_file():
-                return folder, [Check("files", FILES, [f"{MANIFEST} is missing"])]
+        folder = bundle_folder(name, bundles)
+        if (folder / MANIFEST).exists():
+            what = error.what if MANIFEST in error.what else f"{MANIFEST} is {error.what}"
+            return folder, [Check("files", FILES, [what])]
+        if (folder / "dataset_dict.json").is_file():
+            return folder, [Check("files", FILES, [f"{MANIFEST} is missing"])]
         raise
     return None
 

@@ -47,6 +47,7 @@ def tokens_of(bundle: Bundle, settings: InputSettings, with_: Tools, pools: Path
             encoded, orders = _encoded(bundle, tables, settings, with_, pools)
             tokens = sum(int(encoded.sizes("tokens", order["at"]).sum()) for order in orders.values())
             require_room(folder, tokens * _TOKEN_BYTES)
+            bundle.require_current()
             with new_folder(folder) as target, writing(folder):  # inside the bundle: where that goes, so does this
                 bundle.require_current()
                 write_tokens(target, "", {name: (encoded, order) for name, order in orders.items()}, settings, with_)

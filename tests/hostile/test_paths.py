@@ -287,12 +287,12 @@ def test_what_is_written_goes_through_no_link_that_was_planted(work: Path, bundl
     assert canary.read_text() == "untouched"
 
 
-def test_an_out_that_is_a_link_is_exchanged_and_where_it_led_nothing_changes(work: Path, bundle: Path) -> None:
+def test_an_out_that_is_a_link_is_refused_and_where_it_leads_nothing_changes(work: Path, bundle: Path) -> None:
     before = {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()}
     (work / "link").symlink_to("bundle")
-    assert main(PROGRAM, build_of("rows.jsonl", "template=none", "seed=7", "out=link")) == 0
+    assert main(PROGRAM, build_of("rows.jsonl", "template=none", "seed=7", "out=link")) == 2
     assert {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()} == before
-    assert open_bundle("link", work).manifest["seed"] == 7
+    assert (work / "link").is_symlink()
     assert sorted(path.name for path in work.iterdir()) == ["bundle", "data_pools", "link", "rows.jsonl"]
     (work / "nowhere").symlink_to("/nonexistent/place")
     assert main(PROGRAM, build_of("rows.jsonl", "template=none", "out=nowhere")) == 2

@@ -189,6 +189,8 @@ def test_a_run_and_a_result_record_settings_without_secrets(monkeypatch: pytest.
         "https://huggingface.co/datasets/org/name?row=3&split=train",
         "someone@example.org: 12 rows",
         "/home/someone/keys/file short word",
+        "sources.postgres_qa.path, 12345678 rows",
+        "data/token=abc/rows.jsonl",
     ],
 )
 def test_what_is_no_secret_stays(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,11 +199,13 @@ def test_what_is_no_secret_stays(text: str, monkeypatch: pytest.MonkeyPatch) -> 
         "B_TOKEN": "true",
         "C_SECRET": "/home/someone/keys/file",
         "D_KEY": "",
+        "E_PASSWORD": "postgres",
+        "F_PASSWORD": "12345678",
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "longer-than-eight")
     assert without_secrets(text) == text
-    settings = {"tokens": text, "key": text, "eos_token": text}
+    settings = {"tokens": text, "key": text, "eos_token": text, "token": text, "postgres_qa": text}
     assert scrubbed(settings) == settings
 
 
@@ -213,6 +217,37 @@ def test_a_secret_is_found_as_it_is_in_json_and_in_addresses(secret: str, monkey
     for spelt in (secret, json.dumps(secret), quote(secret, safe=""), f"x{secret}y", repr(secret)[1:-1]):
         if spelt != repr(secret)[1:-1] or "\\" not in secret:
             assert leaks(without_secrets(f"before {spelt} after")) == []
+
+
+def test_a_key_that_looks_like_a_place_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "/aB3" * 10
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key)
+    assert without_secrets(f"with {key}!") == "with …!"
+
+
+@pytest.mark.parametrize("name", ["OPENAI_KEYS", "WANDB_API_KEY2", "GITHUB_PAT", "NPM_AUTH", "db_pass"])
+def test_a_variable_holds_a_secret_by_its_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "s3cr3t-value")
+    assert without_secrets("s3cr3t-value") == "…"
+
+
+@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "SSH_AUTH_SOCK", "KEYBOARD", "MONKEY", "PATH"])
+def test_a_variable_that_sounds_like_one_holds_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "n0-s3cr3t-value")
+    assert without_secrets("n0-s3cr3t-value") == "n0-s3cr3t-value"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic …"),
+        ("authorization=dXNlcjpwYXNz", "authorization=…"),
+        ("x-api-key: abc123", "x-api-key: …"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl", "…"),
+    ],
+)
+def test_what_stands_in_a_header_goes(text: str, left: str) -> None:
+    assert without_secrets(text) == left
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,8 @@ _QUIET = (
 )
 # Hydra imports every module of this package, wherever one of that name is found. It finds none.
 sys.modules["hydra_plugins"] = None  # type: ignore[assignment]
-# What Hydra's own node must be for a sweep to run nothing but the verb.
-_OWN = {
-    "callbacks": None,
-    "searchpath": [],
-    "job.env_set": {},
-    "job.env_copy": [],
-    "launcher._target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
-    "sweeper._target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-}
+# What of Hydra's own node is the call's: all else must be as Hydra has it, for a sweep to run nothing but the verb.
+_OF_THE_CALL = ("overrides", "runtime", "verbose", "job", "mode")
 
 
 @contextmanager
@@ -75,17 +68,26 @@ def refuse_hydra(conf: Path, config: str, flags: Flags, overrides: Sequence[str]
     """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
     with composer(conf, config, flags):
         hydra: Any = GlobalHydra.instance().hydra
         mode = RunMode.MULTIRUN if flags.multirun else RunMode.RUN
         composed = _checked(hydra.compose_config(config, list(overrides), mode))
-    for name, expected in _OWN.items():
-        found: Any = OmegaConf.select(composed.hydra, name)
-        if (found or expected) != expected:
-            what = f"found {found}; Hydra may run nothing of its own here"
+        usual = hydra.compose_config(None, [], mode)
+    found, expected = (_own_node(node.hydra) for node in (composed, usual))
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            what = f"found {found.get(name)}; Hydra may run nothing of its own here"
             raise ConfigError(f"hydra.{name}", what, "take it out of the files; --info defaults lists those")
+
+
+def _own_node(node: Any) -> dict[str, Any]:
+    """What Hydra's node says, but for the call's own, and of the job what is done around it."""
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    around = {f"job.{name}": plain["job"][name] for name in ("chdir", "env_set", "env_copy", "config")}
+    return {name: value for name, value in plain.items() if name not in _OF_THE_CALL} | around
 
 
 def application(conf: Path, config: str, task: Callable[[Any], None]) -> Callable[..., None]:

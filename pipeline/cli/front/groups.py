@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pipeline.names import require_regular
+
 _DEFAULT = re.compile(r"\s*-\s*(?:override\s+|optional\s+)*/?([\w/-]+)(?:@[\w.]+)?\s*:\s*([^#\n]*)#?(.*)")
 
 
@@ -22,9 +24,17 @@ def find_groups(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
 
 
+def _text(file: Path) -> str:
+    """A file for help; empty where it is no file, which is said where it is used."""
+    try:
+        return require_regular(file).read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def first_comment(file: Path) -> str:
     """The first comment above the settings of a file that is not one of Hydra's `# @package` lines."""
-    for line in file.read_text("utf-8").splitlines():
+    for line in _text(file).splitlines():
         text = line.strip()
         if text and not text.startswith("#"):
             break
@@ -58,7 +68,7 @@ def top_level_blocks(primary: Path) -> dict[str, str]:
     blocks: dict[str, str] = {}
     above: list[str] = []
     key = ""
-    for number, line in enumerate(primary.read_text("utf-8").splitlines()):
+    for number, line in enumerate(_text(primary).splitlines()):
         if number == 0 and line.startswith("#"):
             continue
         if match := re.match(r"([\w-]+)\s*:", line):

@@ -18,6 +18,7 @@ from pipeline.visible import visible
 
 # What a progress bar moves with: to the beginning of its line, or some lines up.
 _MOVE = re.compile(r"(?:\x1b\[A)+|\r?")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[mK]")  # which libraries paint their bars and messages with
 
 
 class _Outlet:
@@ -65,6 +66,7 @@ def _clean(text: str) -> str:
 
 
 def _clean_but_bars(text: str) -> str:
+    text = _COLOUR.sub("", text.replace("\r\n", "\n"))
     move = _MOVE.match(text)
     start = move.end() if move else 0
     return text[:start] + _clean(text[start:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,19 @@ from pipeline.errors import ConfigError
 
 # The largest file of the project has 3 KiB and 80 values; one of a thousand sources has 200 KiB.
 MOST_BYTES, MOST_DEPTH, MOST_VALUES = 1 << 20, 50, 100_000
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# The parser that Hydra uses: libyaml's is faster, and reads some files otherwise.
+_LOADER: Any = yaml.SafeLoader
 _NO_CODE = "configuration names neither code nor other folders here"
 _NO_HYDRA = "no file sets or chooses anything of Hydra's own here"
 _HYDRA = re.compile(r"(?<!\w)hydra(?!\w)")
-_PACKAGE = re.compile(r"^\s*#\s*@package\b.*(?<!\w)hydra(?!\w)", re.MULTILINE)
-_OUTSIDE = re.compile(r"(?<![\w.])\.\.(?![\w.])|//|\\")
-_PLAIN_TAG = re.compile(r"!|tag:yaml\.org,2002:(str|int|float|bool|null|seq|map|merge)")
+_PACKAGE = re.compile(r"\s*#\s*@package\b.*(?<!\w)hydra(?!\w)")
+_OUTSIDE = re.compile(r"(?<![\w.])\.\.(?![\w.])|//|\\|(^|/)\.")
+_PLAIN_TAG = re.compile(r"!|tag:yaml\.org,2002:(str|int|float|bool|null|seq|map)")
 
 
 def yaml_files(folder: Path) -> Iterator[Path]:
-    """Every `.yaml` below a folder, in the order of their names; links are followed, as Hydra does."""
+    """Every `.yaml` below a folder, in the order of their names; links are followed, as Hydra does. Hidden folders are
+    left out: no group is called so."""
     seen: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -37,7 +39,7 @@ def yaml_files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place, name) for name in sorted(names) if name.endswith(".yaml"))
 
 
@@ -52,12 +54,11 @@ def file_errors(file: Path, folder: Path) -> list[ConfigError]:
         return [_refused(str(file), f"cannot be read ({error.strerror or error})", "take it out of the folder")]
     try:
         text = content.decode("utf-8")
-        events = list(yaml.parse(content, Loader=_LOADER))
+        found = [*_header_errors(text), *_Walk().errors(yaml.parse(content, Loader=_LOADER))]
     except UnicodeDecodeError as error:
         return [_refused(str(file), f"is not UTF-8 (byte {error.start})", "write it in UTF-8")]
     except (yaml.YAMLError, ValueError):
         return []
-    found = [*_header_errors(text), *_Walk().errors(events)]
     return [_refused(f"{file}, line {line}", what, "leave it out") for line, what in found]
 
 
@@ -76,8 +77,9 @@ def _content(file: Path) -> bytes:
 
 
 def _header_errors(text: str) -> Iterator[tuple[int, str]]:
-    for found in _PACKAGE.finditer(text):
-        yield text.count("\n", 0, found.end()) + 1, f"the package hydra is refused: {_NO_HYDRA}"
+    for number, line in enumerate(text.splitlines(), 1):  # as Hydra does: at more than \n
+        if _PACKAGE.match(line):
+            yield number, f"the package hydra is refused: {_NO_HYDRA}"
 
 
 class _Walk:
@@ -90,7 +92,7 @@ class _Walk:
         self.values: dict[str, int] = {}  # by anchor
         self.setting = ""  # the top-level key of the present place
 
-    def errors(self, events: list[Any]) -> list[tuple[int, str]]:
+    def errors(self, events: Iterable[Any]) -> list[tuple[int, str]]:
         """Line and fault of whatever is refused; what is too deep or too much ends the look."""
         found: list[tuple[int, str]] = []
         for event in events:
@@ -112,6 +114,8 @@ class _Walk:
         if tag is not None and not _PLAIN_TAG.fullmatch(tag):
             return f"the tag {tag} is refused: values are texts, numbers, lists and mappings"
         is_defaults = self.setting == "defaults" and bool(self.open)
+        if isinstance(event, yaml.AliasEvent) and self._is_key():
+            return "an alias as a key is refused: keys are written out"
         if isinstance(event, yaml.AliasEvent) and is_defaults:
             return "an alias among the defaults is refused: their names are written out"
         if not isinstance(event, yaml.ScalarEvent):
