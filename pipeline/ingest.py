@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -26,11 +26,12 @@ from pipeline.leftovers import clear_leftovers
 from pipeline.normalize import normalize
 from pipeline.pool import FORMAT, KEPT, LINES, Pool, whole_pool
 from pipeline.quarantine import quarantined
+from pipeline.raw import inputs_of, pool_bytes, raw_files, require_unchanged, traces_of
 from pipeline.room import require_room, writing
 from pipeline.rows import pool_rows
 from pipeline.schema import POOL
 from pipeline.sources.block import MAX_RECORD_BYTES, Block
-from pipeline.sources.files import RawFile, find_files
+from pipeline.sources.files import RawFile
 from pipeline.sources.read import read_files, read_literal
 from pipeline.sources.shapes import SHAPES, make_drafts
 from pipeline.sources.source import Source
@@ -39,11 +40,6 @@ from pipeline.workers import in_order
 
 # Raise it when the same raw bytes and settings would give other rows than before.
 POOL_VERSION = 3
-# Bytes of a pool for a byte of its raw files, as measured: JSON 1.5 to 3.1, short rows the most; Parquet is compressed
-# in itself. And of a file for a byte of it under gzip or zstd: 3.2 to 4.
-_GROWTH = {"json": 2.2, "csv": 2.9, "parquet": 8.0, "arrow": 2.6}
-_EXPANSION = 3.5
-_Read = TypeVar("_Read")
 _LINE = pa.schema([("line", pa.large_string())])
 # Where the bytes came from changes no row; a bundle's manifest says it, a pool may serve many places.
 _ORIGIN = ("path", "hub", "revision", "files", "licence", "card")
@@ -61,8 +57,7 @@ def make_pool(
     Raises: SourceError if the raw data cannot be read at all, or if a column is missing from all of it.
     """
     files, commit = raw_files(source)
-    traces = [_read_of(source, file, file.trace) for file in files]
-    inputs = _inputs(source, files)
+    traces, inputs = traces_of(source, files), inputs_of(source, files)
     limits = Limits(max_chars, max_record_bytes)
     address = fingerprint(source, inputs, limits)
     folder = pools / source.name / address
@@ -78,67 +73,13 @@ def make_pool(
             require_room(folder, pool_bytes(files, inputs))
             with new_folder(folder, keep_cached=True) as target, writing(folder):  # what is free, before it goes again
                 _write(target, source, files, inputs, address, limits, progress)
-                _require_unchanged(source, files, traces, inputs)
+                require_unchanged(source, files, traces, inputs)
             manifest = read_manifest(folder, FORMAT)
             if manifest is None:
                 raise StoreError(str(folder), "is gone although it was just written", "check the disk, build again")
             found = Pool(source.name, folder, manifest, made=True)
         write_pointer(folder.parent / "latest", address)
     return dataclasses.replace(found, commit=commit)
-
-
-def raw_files(source: Source) -> tuple[list[RawFile], str | None]:
-    """The files of a source, and for one on the hub its resolved commit."""
-    if source.hub is not None:
-        from pipeline.sources.hub import fetch
-
-        found = fetch(source.name, source.hub, source.revision, source.files, source.format)
-        return found.files, found.commit
-    return (find_files(source.name, source.path, source.format) if source.path is not None else []), None
-
-
-def pool_bytes(files: Sequence[RawFile], inputs: Sequence[dict[str, Any]]) -> float:
-    """About how many bytes a pool of these raw files will have: rows, and lines for JSONL."""
-    return sum(
-        said["bytes"] * _GROWTH[file.format] * (_EXPANSION if file.compression else 1)
-        for file, said in zip(files, inputs, strict=True)
-    )
-
-
-def _inputs(source: Source, files: Sequence[RawFile]) -> list[dict[str, Any]]:
-    """What a manifest says of the raw files. Raises: SourceError if one cannot be read."""
-    inputs: list[dict[str, Any]] = []
-    for file in files:
-        size, digest = _read_of(source, file, file.digest)
-        inputs.append({"path": file.name, "bytes": size, "xxh3_128": digest})
-    return inputs
-
-
-def _read_of(source: Source, file: RawFile, read: Callable[[], _Read]) -> _Read:
-    """What `read` gives. Raises: SourceError if the file cannot be read."""
-    try:
-        return read()
-    except OSError as error:
-        raise SourceError(
-            f"source {source.name}, {file.name}", f"cannot be read ({error})", "mend or replace the file"
-        ) from error
-
-
-def _require_unchanged(
-    source: Source, files: Sequence[RawFile], traces: Sequence[tuple[int, ...]], inputs: Sequence[dict[str, Any]]
-) -> None:
-    """Raises: SourceError if a raw file is not the one any more that the pool's address was made of.
-
-    Neither suffices alone: a clock may be too coarse for two changes, and bytes may be put back.
-    """
-    for file, trace, said in zip(files, traces, inputs, strict=True):
-        same = _read_of(source, file, file.trace) == trace
-        if not same or _read_of(source, file, file.digest) != (said["bytes"], said["xxh3_128"]):
-            raise SourceError(
-                f"source {source.name}, {file.name}",
-                "changed while it was being read",
-                "run the command again when nothing writes to the file any more",
-            )
 
 
 def fingerprint(source: Source, inputs: Sequence[dict[str, Any]], limits: Limits) -> str:

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from pipeline.errors import SourceError
-from pipeline.ingest import make_pool, raw_files
+from pipeline.ingest import make_pool
+from pipeline.raw import raw_files
 from pipeline.sources.source import Source
 
 MOST = 1_000_000
