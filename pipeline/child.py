@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline import ending
+from pipeline.ending import at_end
 from pipeline.secrets import names_secret
 
 # Large pages for what the process allocates: thousands of small ones cost more than the work itself in places.
@@ -123,7 +123,7 @@ def _kill_all() -> None:
         process.kill()
 
 
-ending.at_end(_kill_all)
+at_end(_kill_all)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

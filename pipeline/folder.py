@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Generator
@@ -68,6 +69,8 @@ class Folder:
     def open(self, name: str) -> Generator[_DigestWriter]:
         """A new file in the folder, synced when closed."""
         target = self.path / name
+        if not self.path.is_dir():  # removed by who ends the program: it is not made again
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as stream:
             writer = _DigestWriter(stream, self.keep_cached)

@@ -86,7 +86,7 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _clear(place: Path, target: Path, unlock: bool = True) -> None:
+def _clear(place: Path, target: Path) -> None:
     """Put back what an unfinished exchange took away, and remove all hidden names of a writer, its lock the last."""
     if os.path.lexists(aside(place)) and not os.path.lexists(target):
         aside(place).rename(target)
@@ -95,7 +95,7 @@ def _clear(place: Path, target: Path, unlock: bool = True) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    if unlock and not (os.path.lexists(place) or os.path.lexists(aside(place))):  # or nobody would look for the rest
+    if not (os.path.lexists(place) or os.path.lexists(aside(place))):  # or nobody would look for the rest
         with suppress(OSError):
             os.unlink(f"{place}{_LOCK}")
 
@@ -106,7 +106,7 @@ def _clear_open() -> None:
         return
     for place, target in list(_open.items()):
         for _ in range(_TRIES):
-            _clear(place, target, unlock=False)  # the main thread may make it anew, and dies with the lock
+            _clear(place, target)
             if not os.path.lexists(place):
                 break
 
