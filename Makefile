@@ -26,7 +26,7 @@ build: setup  ## build a bundle from the sample data (MIX=chat_heavy for another
 	$(BIN)/python -m pipeline build mix=$(MIX)
 
 test: setup  ## run all tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup  ## check style and format (ruff)
 	$(BIN)/ruff check .
@@ -41,7 +41,7 @@ fuzz: setup  ## read 21,000 damaged files and records of a GiB (10 minutes)
 	POOLMIX_FUZZ_FILES=10000 $(BIN)/python -m pytest tests/pipeline/sources/test_read_fuzz.py
 	$(BIN)/python -m pytest -m fuzz tests/pipeline/sources
 
-torture: setup  ## kill commands 500 times and interrupt them 120 times, at every moment (40 minutes on two quiet cores)
+torture: setup  ## kill commands 500 times and interrupt them 120 times, at every moment (40 minutes)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m torture tests/faults -s
 
 reproduce: setup  ## build the same bundle a hundred times in other surroundings (10 minutes)

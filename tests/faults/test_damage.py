@@ -160,7 +160,9 @@ def test_files_of_other_folders_and_files_too_many_are_named(built: tuple[Path, 
     assert found == ["gone is a link", "more.txt is not in the manifest", "pipe is no plain file"]
 
 
-@pytest.mark.parametrize("kind", ["", "texts", "ids", "overlaps", "near"])
+@pytest.mark.parametrize(
+    "kind", ["", "ids", *(pytest.param(kind, marks=pytest.mark.torture) for kind in ("texts", "overlaps", "near"))]
+)
 def test_a_build_makes_again_what_is_damaged_and_says_so(
     built: tuple[Path, list[str]], kind: str, tmp_path: Path
 ) -> None:
