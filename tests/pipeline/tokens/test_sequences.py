@@ -58,6 +58,7 @@ def write(
 ) -> tuple[dict[str, Any], list[Line], EncodedRows]:
     tables = [encoded_table(rows, 10_000 * (k + 1)) for k, rows in enumerate(pools)]
     encoded = EncodedRows(tables, cutting)
+    folder.mkdir(exist_ok=True)
     found = write_sequences(Folder(folder), "train", encoded.places, encoded.pieces, order, cutting)
     table = open_table(folder / "train" / DATA)
     assert table.schema.remove_metadata() == SEQUENCES
