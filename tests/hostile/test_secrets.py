@@ -188,7 +188,7 @@ def test_a_run_and_a_result_record_settings_without_secrets(monkeypatch: pytest.
         "digest.train 0123456789abcdef0123456789abcdef",
         "https://huggingface.co/datasets/org/name?row=3&split=train",
         "someone@example.org: 12 rows",
-        "/home/someone/keys/file short word",
+        "./keys/of/someone short word",
         "sources.postgres_qa.path, 12345678 rows",
         "data/token=abc/rows.jsonl",
     ],
@@ -197,7 +197,7 @@ def test_what_is_no_secret_stays(text: str, monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in {
         "A_KEY": "short",
         "B_TOKEN": "true",
-        "C_SECRET": "/home/someone/keys/file",
+        "C_SECRET": "./keys/of/someone",
         "D_KEY": "",
         "E_PASSWORD": "postgres",
         "F_PASSWORD": "12345678",
