@@ -23,7 +23,7 @@ from pipeline.folder import is_sealed
 from pipeline.markdown import block, plain
 from pipeline.mix.account import accounts
 from pipeline.names import bundle_parts, require_parts
-from pipeline.pointer import read_pointer
+from pipeline.pointer import named_folder
 from pipeline.pool import Pool
 from pipeline.secrets import scrubbed
 from pipeline.sources.source import Source
@@ -81,22 +81,12 @@ def read_whole(name: str, bundles: Path, read: Callable[[Bundle], Result]) -> Re
     raise ReplacedError(f"bundle {name}", what, "wait until nothing writes there, or build with another out=")
 
 
-def bundle_folder(name: str, bundles: Path) -> Path:
-    """Where a bundle is, or would be: its folder, its name below `bundles`, or `latest`."""
-    folder = Path(name).expanduser()
-    if name == "latest" and (bundles / "latest").is_file():
-        folder = bundles / read_pointer(bundles / "latest")
-    elif not folder.is_dir() and (bundles / name).is_dir():
-        folder = bundles / name
-    return folder
-
-
 def open_bundle(name: str, bundles: Path) -> Bundle:
     """A bundle by its folder, by its name below `bundles`, or `latest`.
 
     Raises: StoreError if there is none, or if it is not a bundle that this version can read.
     """
-    folder = bundle_folder(name, bundles)
+    folder = named_folder(name, bundles)
     path = folder / "manifest.json"
     if not path.is_file():
         known = (

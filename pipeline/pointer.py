@@ -18,3 +18,11 @@ def read_pointer(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     return text if all(len(os.fsencode(part)) <= _LONGEST for part in Path(text).parts) else ""
+
+
+def named_folder(name: str, among: Path) -> Path:
+    """Where a bundle or run is, or would be: by its path, by its name in the folder `among`, or `latest`."""
+    folder = Path(name).expanduser()
+    if name == "latest" and (among / "latest").is_file():
+        return among / read_pointer(among / "latest")
+    return among / name if not folder.is_dir() and (among / name).is_dir() else folder

@@ -99,9 +99,8 @@ def write_pointer(path: Path, text: str) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Replace a text file in one step: a reader sees the old one or the new one."""
     with hidden(path) as place:
-        with place.open(
-            "x", encoding="utf-8", errors="surrogateescape", newline="\n"
-        ) as stream:  # never through a link that stands there
+        # never through a link that stands there; a path may have bytes that are no UTF-8
+        with place.open("x", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.errors import StoreError, known_names
 from pipeline.names import require_parts, require_regular
-from pipeline.pointer import read_pointer
+from pipeline.pointer import named_folder
 from pipeline.store import replace_text
 
 FORMAT = "poolmix run 1"
@@ -67,11 +67,7 @@ def merged_name(short: str) -> str:
 
 def open_run(name: str, runs: Path) -> Run:
     """A run by its folder, by its name below `runs`, or `latest`. Raises: StoreError if there is none."""
-    folder = Path(name).expanduser()
-    if name == "latest" and (runs / "latest").is_file():
-        folder = runs / read_pointer(runs / "latest")
-    elif not folder.is_dir() and (runs / name).is_dir():
-        folder = runs / name
+    folder = named_folder(name, runs)
     path = folder / "manifest.json"
     try:
         manifest = json.loads(require_regular(path).read_text(encoding="utf-8"))

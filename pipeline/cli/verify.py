@@ -100,14 +100,15 @@ def _unreadable(name: str, bundles: Path) -> tuple[Path, list[Check]] | None:
     """The folder of a bundle whose manifest cannot be read, and the check that this fails; None where it can be.
     Raises: StoreError if there is no bundle at all."""
     from pipeline.errors import StoreError
-    from pipeline.manifest import bundle_folder, open_bundle
+    from pipeline.manifest import open_bundle
+    from pipeline.pointer import named_folder
     from pipeline.verify.checks import FILES, Check
     from pipeline.verify.manifest import MANIFEST
 
     try:
         open_bundle(name, bundles)
     except StoreError as error:
-        folder = bundle_folder(name, bundles)
+        folder = named_folder(name, bundles)
         if (folder / MANIFEST).exists():
             what = error.what if MANIFEST in error.what else f"{MANIFEST} is {error.what}"
             return folder, [Check("files", FILES, [what])]

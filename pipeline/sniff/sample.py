@@ -17,8 +17,6 @@ from pipeline.sources.block import Block
 from pipeline.sources.files import RawFile
 from pipeline.sources.read import read_files
 
-# Of a file in another encoding so much is decoded, in bytes.
-_RECODED_BYTES = 32 << 20
 _VALUES = 200  # of a column, looked at
 _KINDS = {"[": "list", "{": "object", "t": "true or false", "f": "true or false", '"': "text"}
 

@@ -47,23 +47,19 @@ def file_errors(file: Path, folder: Path) -> list[ConfigError]:
     """What is wrong with a file of the configuration tree `folder`; what is no YAML at all is Hydra's to say."""
     own = file.relative_to(folder)
     if any(part == "hydra" for name in own.parts for part in name.split(".")):
-        return [_refused(str(file), "the name hydra is refused: " + _NO_HYDRA, "give it another name")]
+        return [ConfigError(str(file), "the name hydra is refused: " + _NO_HYDRA, "give it another name")]
     try:
         content = _content(file)
     except OSError as error:
-        return [_refused(str(file), f"cannot be read ({error.strerror or error})", "take it out of the folder")]
+        return [ConfigError(str(file), f"cannot be read ({error.strerror or error})", "take it out of the folder")]
     try:
         text = content.decode("utf-8")
         found = [*_header_errors(text), *_Walk().errors(yaml.parse(content, Loader=_LOADER))]
     except UnicodeDecodeError as error:
-        return [_refused(str(file), f"is not UTF-8 (byte {error.start})", "write it in UTF-8")]
+        return [ConfigError(str(file), f"is not UTF-8 (byte {error.start})", "write it in UTF-8")]
     except (yaml.YAMLError, ValueError):
         return []
-    return [_refused(f"{file}, line {line}", what, "leave it out") for line, what in found]
-
-
-def _refused(where: str, what: str, fix: str) -> ConfigError:
-    return ConfigError(where, what, fix)
+    return [ConfigError(f"{file}, line {line}", what, "leave it out") for line, what in found]
 
 
 def _content(file: Path) -> bytes:
