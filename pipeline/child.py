@@ -21,6 +21,7 @@ from pipeline.secrets import names_secret
 # Large pages for what the process allocates: thousands of small ones cost more than the work itself in places.
 _ENVIRONMENT = {"PYTHONUTF8": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 _NICE = 5
+_PIPE_BYTES = 1 << 20  # where the system has it so: fewer changes from one process to the other
 _running: set[subprocess.Popen[bytes]] = set()
 _MOST_LINE, _MOST_BYTES = 1 << 30, 1 << 32  # of one answer
 _MOST_FILES = 64  # open at once, of a process that only reads modules
@@ -75,6 +76,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env={**keep, **_ENVIRONMENT, "PYTHONPATH": package, **self._environment},
+                pipesize=_PIPE_BYTES,
             )
             _running.add(self._process)
             weakref.finalize(self, _end, self._process)
@@ -145,9 +147,9 @@ def first_line() -> Any:
     return json.loads(sys.stdin.buffer.readline())
 
 
-def confine(memory: int) -> None:
+def confine(memory: int, threads: bool = False) -> None:
     """From now on this process may take `memory` bytes more than it has, write no file, leave no dump of itself and
-    start no other process, where the system can see to it."""
+    start no other process (nor a thread, unless it needs them), where the system can see to it."""
     if sys.platform != "linux":
         return
     import resource
@@ -157,9 +159,10 @@ def confine(memory: int) -> None:
         resource.RLIMIT_AS: used + memory,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: 0,
         resource.RLIMIT_NOFILE: _MOST_FILES,
     }
+    if not threads:
+        limits[resource.RLIMIT_NPROC] = 0
     for kind, most in limits.items():
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)

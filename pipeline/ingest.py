@@ -30,6 +30,7 @@ from pipeline.raw import inputs_of, pool_bytes, raw_files, require_unchanged, tr
 from pipeline.room import require_room, writing
 from pipeline.rows import pool_rows
 from pipeline.schema import POOL
+from pipeline.sources.arrow_process import end_idle
 from pipeline.sources.block import MAX_RECORD_BYTES, Block
 from pipeline.sources.files import RawFile
 from pipeline.sources.read import read_files, read_literal
@@ -165,6 +166,7 @@ def _write(
                 lines.write_batch(pa.record_batch([made.lines], schema=_LINE))
                 kept += made.rows.num_rows
             progress(made.raw_rows)
+    end_idle()
     _require_columns(source, list(columns), reasons["missing_column"], missing, raw_rows - unreadable)
     target.write_manifest(
         {

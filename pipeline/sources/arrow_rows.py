@@ -15,6 +15,7 @@ from pipeline.sources.block import MAX_COLUMNS, Block, Refused, beginning, repea
 from pipeline.sources.files import RawFile
 
 _BATCH_ROWS, _BATCH_CELLS = 1 << 14, 1 << 22
+_FILE_MARK = b"ARROW1"  # what an Arrow file begins with, and no stream
 _NUMBER_BYTES = 8  # of an entry's number in a dictionary: four at most, and as much for what is around it
 # Characters of a block: rows with long texts come in smaller ones.
 _BLOCK_BYTES = 32 << 20
@@ -23,7 +24,7 @@ _MOST_BYTES = 1 << 30
 
 
 def read_arrow(file: RawFile, where: str, max_record_bytes: int) -> Iterator[Block]:
-    """Blocks of a Parquet file, or of an Arrow file or stream. Raises: SourceError if it is neither.
+    """Blocks of a Parquet file, or of an Arrow file or stream. Raises: SourceError if it is neither; MemoryError.
 
     Every batch is validated before it is used: what others wrote may point anywhere.
     """
@@ -39,6 +40,8 @@ def read_arrow(file: RawFile, where: str, max_record_bytes: int) -> Iterator[Blo
             for part in _parts(frame):
                 yield _bounded(part, record, json_columns, max_record_bytes)
                 record += len(part)
+    except MemoryError:  # Arrow's is an ArrowException, too
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(
             f"{where}, {file.name}",
@@ -87,12 +90,13 @@ def _batches(file: RawFile) -> Iterable[pa.RecordBatch]:
             yield from table.iter_batches(max(1, rows))
             return
         data = _held(file, stream) if file.compression else pa.OSFile(str(file.path))
-        try:
-            batches: Iterable[pa.RecordBatch] = pa.ipc.open_stream(data)
-        except pa.ArrowInvalid:
-            data.seek(0)
+        batches: Iterable[pa.RecordBatch]
+        if data.read(len(_FILE_MARK)) == _FILE_MARK:
             reader = pa.ipc.open_file(data)
             batches = (reader.get_batch(k) for k in range(reader.num_record_batches))
+        else:
+            data.seek(0)
+            batches = pa.ipc.open_stream(data)
         for batch in batches:
             rows = _rows_at_once(batch.num_columns)
             for start in range(0, batch.num_rows, rows):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import SourceError
-from pipeline.sources.arrow_rows import read_arrow
+from pipeline.sources.arrow_process import read_confined
 from pipeline.sources.block import HEAD_BYTES, MAX_RECORD_BYTES, Block, later
 from pipeline.sources.csv_rows import read_csv
 from pipeline.sources.encodings import seems_to_be, transcoded
@@ -49,7 +49,7 @@ def _read(
 ) -> Iterator[Block]:
     where = f"source {source}"
     if file.format in ("parquet", "arrow"):
-        yield from read_arrow(file, where, max_record_bytes)
+        yield from read_confined(file, where, max_record_bytes)
         return
     where = f"{where}, {file.name}"
     try:

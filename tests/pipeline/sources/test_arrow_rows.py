@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.errors import SourceError
 from pipeline.sources import arrow_rows
+from pipeline.sources.files import find_files
 
 TEXTS = ["x", None, "题\n\u2028", ""]
 
@@ -96,11 +97,14 @@ def test_all_rows_come_once_in_their_order(
 ) -> None:
     data = packed(pa.table({"q": [str(k) for k in range(rows)]}), form, tmp_path)
     whole = read(name_of(form), data)
+    assert whole.values("q") == [str(k) for k in range(rows)]
+    assert [record for record, _, _ in whole.rows] == list(range(rows))
     monkeypatch.setattr(arrow_rows, "_BATCH_ROWS", 50)
-    pieces = read(name_of(form), data)
-    assert pieces.rows == whole.rows
-    assert pieces.values("q") == [str(k) for k in range(rows)]
-    assert [record for record, _, _ in pieces.rows] == list(range(rows))
+    (tmp_path / name_of(form)).write_bytes(data)
+    blocks = list(arrow_rows.read_arrow(*find_files("test", str(tmp_path / name_of(form))), "test", 1000))
+    assert [len(block.record) for block in blocks] == [50] * (rows // 50) + [rows % 50] * (rows % 50 > 0)
+    assert [text for block in blocks for text in block.frame["q"]] == whole.values("q")
+    assert [record for block in blocks for record in block.record] == list(range(rows))
 
 
 @pytest.mark.parametrize("form", FORMS)
