@@ -11,7 +11,12 @@ import pytest
 
 pytest.importorskip("trl")
 
+from eval.__main__ import PROGRAM as EVALUATOR
+from eval.ab import Experiment
+from pipeline.__main__ import PROGRAM as BUILDER
+from pipeline.cli.front import main
 from tests.train.conftest import Model
+from train.__main__ import PROGRAM as TRAINER
 
 Trained = Callable[[str, int], Path]
 Evaluate = Callable[..., int]
@@ -22,21 +27,23 @@ def metrics(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text("utf-8"))
 
 
-@pytest.fixture
-def evaluated(evaluate: Evaluate, trained: Trained, tmp_path: Path) -> Callable[[str, int], Path]:
+@pytest.fixture(scope="module")
+def evaluated(trained: Trained, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """evaluated("llama", 1) → the folder of that run's evaluation."""
+    place = tmp_path_factory.mktemp("evaluated")
 
     def run(model: str, seed: int) -> Path:
-        folder = tmp_path / f"{model}-{seed}"
+        folder = place / f"{model}-{seed}"
         if not folder.exists():
-            assert evaluate("run", f"run={trained(model, seed)}", f"out={folder}", *SHORT) == 0
+            paths = [f"paths.pools={bundle.parent / 'pools'}", f"paths.runs={place / 'runs'}"]
+            assert main(EVALUATOR, ["run", f"run={trained(model, seed)}", f"out={folder}", *paths, *SHORT]) == 0
         return folder
 
     return run
 
 
 def test_two_runs_are_spoken_of_as_two_runs(
-    evaluate: Evaluate, evaluated: Callable[[str, int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluate: Evaluate, evaluated: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = evaluated("llama", 1), evaluated("llama", 2)
     assert evaluate("compare", f"a={a}", f"b={b}", f"out={tmp_path / 'c'}") == 0
@@ -58,7 +65,7 @@ def compared(found: dict[str, Any]) -> set[str]:
 
 
 def test_a_run_does_not_differ_from_itself(
-    evaluate: Evaluate, evaluated: Callable[[str, int], Path], tmp_path: Path
+    evaluate: Evaluate, evaluated: Trained, tmp_path: Path
 ) -> None:
     a = evaluated("llama", 1)
     assert evaluate("compare", f"a={a}", f"b={a}", f"out={tmp_path / 'c'}") == 0
@@ -67,7 +74,7 @@ def test_a_run_does_not_differ_from_itself(
 
 
 def test_arms_of_several_runs_and_settings_that_differ(
-    evaluate: Evaluate, evaluated: Callable[[str, int], Path], tmp_path: Path
+    evaluate: Evaluate, evaluated: Trained, tmp_path: Path
 ) -> None:
     arms = {"a": [evaluated("llama", 1), evaluated("llama", 2)], "b": [evaluated("qwen3", 1), evaluated("qwen3", 2)]}
     told = [f"{arm}=[{','.join(map(str, runs))}]" for arm, runs in arms.items()]
@@ -120,14 +127,32 @@ def test_an_experiment_is_done_once_and_gone_on_with(
 
 
 def test_arms_may_differ_in_a_setting_which_the_comparison_tells(
+    evaluate: Evaluate, tiny_model: Model, tmp_path: Path
+) -> None:
+    """As `ab` trains them, but in this process."""
+    model = [f"model.path={tiny_model('llama')}", "template=chatml", "train.max_target_tokens=300", "train.eval_rows=1"]
+    paths = [f"paths.pools={tmp_path / 'pools'}", f"paths.runs={tmp_path / 'runs'}"]
+    equations = ["sources.mawps.options.assistant=equation", f"split.validation_from={tmp_path / 'a-bundle'}"]
+    for arm, told in (("a", []), ("b", equations)):
+        bundle, run = (tmp_path / f"{arm}-{what}" for what in ("bundle", "run"))
+        size = ["mix.total_rows=40", "split.min_validation=8", "split.min_per_source=2"]
+        assert main(BUILDER, ["build", "mix=math_heavy", *size, *told, paths[0], f"out={bundle}"]) == 0
+        assert main(TRAINER, ["sft", f"bundle={bundle}", *model, *paths, f"out={run}"]) == 0
+        assert evaluate("run", f"run={run}", f"out={tmp_path / arm}", "limit=1", "eval.max_new_tokens=4") == 0
+    assert evaluate("compare", f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}", f"out={tmp_path / 'c'}") == 0
+    assert metrics(tmp_path / "c")["unlike"] == ["sources.mawps.options.assistant: answer | equation"]
+
+
+def test_what_is_no_arm_is_refused(
     evaluate: Evaluate, tiny_model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = ["a=math_heavy", "b=[math_heavy,sources.mawps.options.assistant=equation]", *small(tiny_model, tmp_path)]
-    assert evaluate("ab", *told) == 0
-    found = metrics(tmp_path / "experiment" / "comparison")
-    assert found["b"] == "math_heavy sources.mawps.options.assistant=equation"
-    assert found["unlike"] == ["sources.mawps.options.assistant: answer | equation"]
-    capsys.readouterr()
     for arm in ("a=[]", "a=[mix.total_rows=40]", "a=null"):
-        assert evaluate("ab", arm, *told[1:]) == 2
+        assert evaluate("ab", arm, "b=math_heavy", *small(tiny_model, tmp_path)) == 2
         assert "fix: set a=math_heavy" in capsys.readouterr().err
+
+
+def test_an_arm_is_called_by_its_mix_and_its_settings() -> None:
+    others = {"seeds": [0], "target_tokens": None, "build": [], "sft": [], "eval": [], "buckets": None, "seed": 0}
+    told = ["math_heavy", "sources.mawps.options.assistant=equation"]
+    assert Experiment(["math_heavy"], told, **others).names == ("math_heavy", " ".join(told))
+    assert Experiment(["math_heavy"], ["math_heavy"], **others).names == ("math_heavy (a)", "math_heavy (b)")

@@ -157,10 +157,8 @@ def test_a_build_is_a_function_of_its_inputs(tmp_path: Path) -> None:
         subprocess.run(command, cwd=work, env=os.environ | environment, check=True, capture_output=True)
         return manifest(work / "out")["digest"]
 
-    usual = digest()
-    assert digest("threads=1", PYTHONHASHSEED="1") == usual
-    assert digest("threads=2", PYTHONHASHSEED="2", LC_ALL="C", TZ="Asia/Shanghai") == usual
-    assert digest(folder="backward", LC_ALL="C.UTF-8") == usual
+    usual = digest("threads=1", PYTHONHASHSEED="1")
+    assert digest("threads=2", folder="backward", PYTHONHASHSEED="2", LC_ALL="C", TZ="Asia/Shanghai") == usual
     other = digest("seed=43")
     assert other["train"] != usual["train"]
     assert other["validation"] != usual["validation"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -81,26 +80,37 @@ def test_the_same_seed_gives_the_same_adapter_and_another_does_not(train: Train,
     assert adapter_bytes(tmp_path / "a") == adapter_bytes(tmp_path / "b") != adapter_bytes(tmp_path / "c")
 
 
-@pytest.mark.parametrize("stop", [1, 5])
 def test_a_run_that_was_killed_goes_on_to_the_same_losses(
-    stop: int, train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
+    train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
 ) -> None:
+    """Before its first checkpoint, and then after another."""
     settings = [STEPS, MANY, "train.save_steps=2", "train.eval_steps=2", "lora.dropout=0.1", "train.learning_rate=0.01"]
     assert train("qwen3", *settings, out="whole") == 0
     broken = tmp_path / "broken"
-    kill_at(stop, broken, bundle, tiny_model("qwen3"), settings, tmp_path)
-    assert manifest(broken)["state"] == "running"
-    assert not list(broken.glob("*_lora_adapter"))
-    resume(broken, tmp_path)
-    whole, again = losses(tmp_path / "whole"), losses(broken)
-    assert again.keys() == whole.keys()
-    assert max(abs(again[step] - whole[step]) for step in whole) <= 1e-5
-    assert adapter_bytes(broken) == adapter_bytes(tmp_path / "whole")
-    assert measured(broken) == measured(tmp_path / "whole")
+    process = started(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
+    for step in (1, 5):
+        wait_for(process, f"{step}/6")
+        process.kill()
+        process.wait()
+        assert manifest(broken)["state"] == "running"
+        assert not list(broken.glob("*_lora_adapter"))
+        process = resumed(broken, tmp_path)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    assert_the_same(broken, tmp_path / "whole")
     found = manifest(broken)
     assert found["state"] == "done"
     assert "resume=" in found["resumed"][0]["command"]
     assert "resume=" not in found["command"]
+
+
+def assert_the_same(run: Path, whole: Path) -> None:
+    """Losses, measures and adapter of a run that went on, and of one that was never disturbed."""
+    expected, found = losses(whole), losses(run)
+    assert found.keys() == expected.keys()
+    assert max(abs(found[step] - expected[step]) for step in expected) <= 1e-5
+    assert adapter_bytes(run) == adapter_bytes(whole)
+    assert measured(run) == measured(whole)
 
 
 def command(out: Path, bundle: Path, model: Path, settings: list[str], folder: Path) -> list[str]:
@@ -134,65 +144,32 @@ def wait_for(process: subprocess.Popen[str], begin: str) -> None:
     raise AssertionError(f"it ended before it said {begin}")
 
 
-def kill_at(step: int, out: Path, bundle: Path, model: Path, settings: list[str], folder: Path) -> None:
-    """Kill a training without a word, as soon as it has said a step."""
-    process = started(out, bundle, model, settings, folder)
-    wait_for(process, f"{step}/6")
-    process.kill()
-    process.wait()
-
-
-def resume(run: Path, folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "train", "sft", f"resume={run}", f"paths.runs={folder / 'runs'}"],
-        *(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def resumed(run: Path, folder: Path) -> subprocess.Popen[str]:
+    return said_by([sys.executable, "-m", "train", "sft", f"resume={run}", f"paths.runs={folder / 'runs'}"])
 
 
 def test_a_run_that_was_interrupted_in_steps_goes_on_to_the_same_losses(
     train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
 ) -> None:
-    settings = ["train.max_steps=12", MANY, "train.gradient_accumulation_steps=16", "train.save_steps=100"]
+    settings = ["train.max_steps=8", MANY, "train.gradient_accumulation_steps=16", "train.save_steps=100"]
     settings += ["train.eval_steps=4", "train.logging_steps=1", "lora.dropout=0.1", "train.learning_rate=0.01"]
     assert train("qwen3", *settings, out="whole") == 0
     broken = tmp_path / "broken"
     process = started(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
-    for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 6)):
-        wait_for(process, f"{step}/12")
+    for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 4)):
+        wait_for(process, f"{step}/8")
         process.send_signal(number)
         said = process.communicate(timeout=60)[0]
         assert process.returncode == 128 + number, said
         assert not list(broken.rglob(".*.writing-*"))
         saved = max(int(path.name.removeprefix("step-")) for path in (broken / "checkpoints").iterdir())
-        assert step <= saved < 12
+        assert step <= saved < 8
         assert f"step {saved} is saved; to go on: python -m train sft resume={broken}" in said
         assert manifest(broken)["state"] == "interrupted"
-        process = said_by([sys.executable, "-m", "train", "sft", f"resume={broken}", f"paths.runs={tmp_path / 'runs'}"])
-    assert process.communicate(timeout=120)[0]
-    assert process.returncode == 0
-    whole, again = losses(tmp_path / "whole"), losses(broken)
-    assert again.keys() == whole.keys()
-    assert max(abs(again[step] - whole[step]) for step in whole) <= 1e-5
-    assert adapter_bytes(broken) == adapter_bytes(tmp_path / "whole")
-    assert measured(broken) == measured(tmp_path / "whole")
-
-
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]) -> None:
-    out = tmp_path / "run"
-    process = started(out, bundle, tiny_model("llama"), ["train.epochs=200", "train.eval_steps=0.5"], tmp_path)
-    wait_for(process, "3/")
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 130
-    assert f"python -m train sft resume={out}" in said
-    assert manifest(out)["state"] == "interrupted"
-    (checkpoint,) = (out / "checkpoints").iterdir()
-    assert checkpoint.name >= "step-000003"
+        process = resumed(broken, tmp_path)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    assert_the_same(broken, tmp_path / "whole")
 
 
 def test_a_damaged_bundle_is_refused(
@@ -267,23 +244,19 @@ def test_a_resumed_run_takes_no_other_settings(
     assert "goes on with the settings" in capsys.readouterr().err
 
 
-def test_two_processes_train_as_one(tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]) -> None:
+def test_two_processes_train_as_one(
+    train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
+) -> None:
     """The same sequences in a step, on one process and on two: the same losses."""
-    found: list[dict[int, float]] = []
-    for out, start, accumulate in (
-        ("one", [], 4),
-        ("two", ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"], 2),
-    ):
-        settings = [STEPS, MANY, f"train.gradient_accumulation_steps={accumulate}", "device=cpu"]
-        whole = command(tmp_path / out, bundle, tiny_model("llama"), settings, tmp_path)
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [whole[0], *start, *whole[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        found.append(losses(tmp_path / out))
-    assert found[0].keys() == found[1].keys()
-    assert max(abs(found[0][step] - found[1][step]) for step in found[0]) <= 1e-5
+    settings = [STEPS, MANY, "device=cpu"]
+    assert train("llama", *settings, "train.gradient_accumulation_steps=4", out="one") == 0
+    python, *words = command(tmp_path / "two", bundle, tiny_model("llama"), settings, tmp_path)
+    two = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    done = subprocess.run([python, *two, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, both = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert one.keys() == both.keys()
+    assert max(abs(one[step] - both[step]) for step in one) <= 1e-5
 
 
 def free_port() -> int:
