@@ -100,11 +100,14 @@ async def _next(found: AsyncGenerator[_Found]) -> _Found | None:
 
 async def _found(server: Server, prompts: Sequence[Prompt], limits: Mapping[str, Any]) -> AsyncGenerator[_Found]:
     import httpx2
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    from eval.bounded import PLAIN, bound
 
     timeout = httpx2.Timeout(server.timeout, connect=min(server.timeout, _CONNECT))
     reached: Any = {"base_url": server.base_url, "api_key": server.key or "none", "timeout": timeout}
-    async with AsyncOpenAI(max_retries=server.retries, **reached) as client:
+    bounded = DefaultAsyncHttpxClient(headers=PLAIN, event_hooks={"response": [bound]})
+    async with AsyncOpenAI(max_retries=server.retries, http_client=bounded, **reached) as client:
         models = await _models(client, server)
         waiting = iter(enumerate(prompts))
         running: set[asyncio.Task[_Found]] = set()

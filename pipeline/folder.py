@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import xxhash
 
-from pipeline.names import require_regular
 from pipeline.schema import dataset_features, with_features
+from pipeline.small_files import read_small
 
 DATA = "data-00000-of-00001.arrow"
 # So much is written before it is synced and dropped from the page cache: a large result then neither piles
@@ -183,7 +183,7 @@ def is_sealed(data: bytes) -> bool | None:
 def damaged_manifest(folder: Path) -> str | None:
     """What is wrong with `manifest.json` by its own digest, or None; an older one has none."""
     try:
-        data = require_regular(folder / "manifest.json").read_bytes()
+        data = read_small(folder / "manifest.json")
     except OSError as error:
         return f"manifest.json cannot be read ({error.strerror or error})"
     return "manifest.json has other bytes than when it was written" if is_sealed(data) is False else None

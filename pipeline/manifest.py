@@ -26,6 +26,7 @@ from pipeline.names import bundle_parts, require_parts
 from pipeline.pointer import named_folder
 from pipeline.pool import Pool
 from pipeline.secrets import scrubbed
+from pipeline.small_files import small
 from pipeline.sources.source import Source
 
 _LOG = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def open_bundle(name: str, bundles: Path) -> Bundle:
         )
     try:
         with path.open("rb") as stream:
-            version, data = _version(os.fstat(stream.fileno())), stream.read()
+            version, data = _version(os.fstat(stream.fileno())), small(stream, path)
         if is_sealed(data) is False:
             raise StoreError(
                 str(path), "manifest.json has other bytes than when it was written", "build the bundle again"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 _LONGEST = 255  # bytes of a file's name on common file systems
+_MOST_CHARACTERS = 4096  # of a path
 
 
 def read_pointer(path: Path) -> str:
@@ -14,10 +15,15 @@ def read_pointer(path: Path) -> str:
     Imports nothing that takes time.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape").strip().replace("\0", "")
+        text = _beginning(path).strip().replace("\0", "")
     except (OSError, ValueError):
         return ""
     return text if all(len(os.fsencode(part)) <= _LONGEST for part in Path(text).parts) else ""
+
+
+def _beginning(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="surrogateescape") as stream:
+        return stream.read(_MOST_CHARACTERS)
 
 
 def named_folder(name: str, among: Path) -> Path:

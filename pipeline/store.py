@@ -24,8 +24,9 @@ from pipeline.errors import StoreError, known_names
 from pipeline.folder import DATA, Folder, damaged_manifest, file_digest, is_listing
 from pipeline.leftovers import aside, hidden, showing
 from pipeline.locks import locked
-from pipeline.names import is_inside, require_parts, require_regular
+from pipeline.names import is_inside, require_parts
 from pipeline.pointer import read_pointer
+from pipeline.small_files import read_small
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -132,7 +133,7 @@ def damaged_file(folder: Path, files: Any, names: Iterable[str] | None = None) -
 def read_manifest(folder: Path, format: str, name: str = "manifest.json") -> dict[str, Any] | None:
     """What the manifest in a folder says, or None if there is none of this format."""
     try:
-        manifest = json.loads(require_regular(folder / name).read_text(encoding="utf-8"))
+        manifest = json.loads(read_small(folder / name))
     except (OSError, ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("format") == format else None

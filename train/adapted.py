@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, StoreError
 from pipeline.render.template import Template
+from pipeline.small_files import read_small, read_small_text
 from train.device import Device
 from train.foreign import adapter_fault
 from train.model import load_model
@@ -33,7 +34,7 @@ def find_base(run: Run, say: Say, base: Path | None = None) -> Path:
     if fault is not None:
         say(f"note       the base model is not at {folder} any more: looking for it again")
         folder = _found_again(run, say)
-    if "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
+    if "quantization_config" in json.loads(read_small(folder / "config.json")):
         fix = "set base=DIR, a folder with its 16-bit weights"
         raise ConfigError(f"base model {folder}", "is quantized itself", fix)
     return folder
@@ -104,7 +105,7 @@ def run_template(run: Run) -> Template:
     """The template that a run was trained with, as its adapter's folder has it. Raises: StoreError if it has none."""
     path = run.adapter / "chat_template.jinja"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small_text(path)
     except OSError as error:
         what, fix = f"cannot be read ({error.strerror})", "copy it from conf/template, or train again"
         raise StoreError(str(path), what, fix) from error

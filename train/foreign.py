@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.names import require_regular
+from pipeline.small_files import read_small
 
 CONFIG, ADAPTER_CONFIG, ADAPTER = "config.json", "adapter_config.json", "adapter_model.safetensors"
-_MOST_BYTES = 16 << 20  # the largest in use have some hundred KiB
 _BUILT_IN = re.compile(r"[a-z0-9_]*")
 # They choose how a layer is computed, by name, or by a name for each part of the model.
 _CHOICES = re.compile(r"_?\w+_implementation(_internal)?")
@@ -57,9 +56,7 @@ def adapter_fault(folder: Path) -> tuple[str, str] | None:
 
 def _settings(path: Path) -> dict[str, Any] | None:
     try:
-        if require_regular(path).stat().st_size > _MOST_BYTES:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_small(path))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

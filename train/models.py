@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pipeline.errors import ConfigError, PoolmixError, StoreError
 from pipeline.names import PATH_RULE, is_inside, is_path, name_fault
 from pipeline.settings import Settings, is_text, is_text_list
+from pipeline.small_files import read_small
 from train.foreign import config_fault
 from train.wheel import Wheel, cache_folder, model_from_wheel, read_wheel
 
@@ -135,7 +136,7 @@ def folder_fault(folder: Path) -> tuple[str, str] | None:
         return asks
     try:
         weights = _weights(folder)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {_INDEX} is not valid ({error})", "copy or download it again"
     if not weights:
         pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
@@ -158,7 +159,7 @@ def _weights(folder: Path) -> list[Path]:
         return [folder / "model.safetensors"]
     if not (folder / _INDEX).is_file():
         return []
-    index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+    index = json.loads(read_small(folder / _INDEX))
     names = sorted(set(index["weight_map"].values()))
     if wrong := [name for name in names if not is_inside(name)]:
         raise ValueError(f"{wrong[0]} is not in its folder")

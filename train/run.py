@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError, known_names
-from pipeline.names import require_parts, require_regular
+from pipeline.names import require_parts
 from pipeline.pointer import named_folder
+from pipeline.small_files import read_small
 from pipeline.store import replace_text
 
 FORMAT = "poolmix run 1"
@@ -70,7 +71,7 @@ def open_run(name: str, runs: Path) -> Run:
     folder = named_folder(name, runs)
     path = folder / "manifest.json"
     try:
-        manifest = json.loads(require_regular(path).read_text(encoding="utf-8"))
+        manifest = json.loads(read_small(path))
     except (OSError, ValueError, RecursionError) as error:
         known = [place.parent.name for place in runs.glob("*/manifest.json")]
         what = f"no run there ({known_names(name, known)})"

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 from pipeline.names import PATH_RULE, is_path
 from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
+from pipeline.small_files import read_small_text
 from train.models import ModelSettings, read_model
 
 _MOST_QUESTIONS = 1_000_000  # characters of a file
@@ -206,8 +207,7 @@ def read_questions(top: Settings) -> Sequence[str]:
     value = top.node.get("questions")
     if is_text(value):
         try:
-            with Path(str(value)).expanduser().open(encoding="utf-8") as stream:
-                text = stream.read(_MOST_QUESTIONS + 1)
+            text = read_small_text(Path(str(value)).expanduser())
         except (OSError, UnicodeDecodeError) as error:
             top.errors.append(ConfigError(f"questions={value}", f"cannot be read ({error})", "name a file in UTF-8"))
             return []

@@ -11,8 +11,8 @@ from typing import Any
 import xxhash
 
 from pipeline.errors import ConfigError, PoolmixError, known_names
-from pipeline.names import require_regular
 from pipeline.settings import Settings, is_text
+from pipeline.small_files import read_small_text
 
 # Raise it when the same template and rows would give other texts or targets than before.
 RENDER_VERSION = 1
@@ -60,7 +60,7 @@ def read_template(config: Mapping[str, Any], root: Path, errors: list[PoolmixErr
 
 def _read(path: Path, name: str, errors: list[PoolmixError]) -> str:
     try:
-        return require_regular(path).read_text(encoding="utf-8")
+        return read_small_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         errors.append(ConfigError(f"template.path={name}", f"cannot be read ({reason})", "name a Jinja file in UTF-8"))

@@ -15,6 +15,7 @@ import xxhash
 
 from pipeline.errors import ConfigError
 from pipeline.render.template import Template
+from pipeline.small_files import read_small, read_small_text
 
 _MOST_BYTES = 256 << 20  # of tokenizer.json; the largest in use have 35 MB
 _MOST_GROWTH = 100  # those in use leave texts as long as they are, or write one sign for another
@@ -149,11 +150,11 @@ def open_tokenizer(name: str) -> TokenizerFile:
 def _beside(folder: Path) -> tuple[dict[str, Any], str | None]:
     """What tokenizer_config.json says, and the chat template. Raises: whatever a file that is none may cause."""
     path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config = json.loads(read_small(path)) if path.is_file() else {}
     if not isinstance(config, dict):
         raise TypeError(f"{path.name} is no object")
     own = folder / "chat_template.jinja"
-    template = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
+    template = read_small_text(own) if own.is_file() else config.get("chat_template")
     if isinstance(template, list):  # several by name
         template = {entry["name"]: entry["template"] for entry in template}.get("default")
     if not isinstance(template, str | None):

@@ -12,6 +12,7 @@ from pipeline.bundle import JSONL
 from pipeline.errors import ConfigError
 from pipeline.folder import DATA, SEAL, is_sealed
 from pipeline.mix.plan import relative_weights
+from pipeline.small_files import read_small
 
 MANIFEST = "manifest.json"
 
@@ -150,7 +151,7 @@ class TokensManifest(TypedDict):
 def wrong_manifest(folder: Path, kind: Any) -> tuple[dict[str, Any], list[str]]:
     """The manifest in a folder, and a line for each fault: its own bytes, and entries that are not what `kind` says."""
     try:
-        data = (folder / MANIFEST).read_bytes()
+        data = read_small(folder / MANIFEST)
         manifest = msgspec.json.decode(data)
         msgspec.convert(manifest, kind)
     except FileNotFoundError:

@@ -64,18 +64,14 @@ def compared(found: dict[str, Any]) -> set[str]:
     return {one["measure"] for one in found["differences"]}
 
 
-def test_a_run_does_not_differ_from_itself(
-    evaluate: Evaluate, evaluated: Trained, tmp_path: Path
-) -> None:
+def test_a_run_does_not_differ_from_itself(evaluate: Evaluate, evaluated: Trained, tmp_path: Path) -> None:
     a = evaluated("llama", 1)
     assert evaluate("compare", f"a={a}", f"b={a}", f"out={tmp_path / 'c'}") == 0
     found = metrics(tmp_path / "c")
     assert all(d["value"] in (0, None) and not d["seen"] for d in found["differences"])
 
 
-def test_arms_of_several_runs_and_settings_that_differ(
-    evaluate: Evaluate, evaluated: Trained, tmp_path: Path
-) -> None:
+def test_arms_of_several_runs_and_settings_that_differ(evaluate: Evaluate, evaluated: Trained, tmp_path: Path) -> None:
     arms = {"a": [evaluated("llama", 1), evaluated("llama", 2)], "b": [evaluated("qwen3", 1), evaluated("qwen3", 2)]}
     told = [f"{arm}=[{','.join(map(str, runs))}]" for arm, runs in arms.items()]
     assert evaluate("compare", *told, "names=[one,two]", f"out={tmp_path / 'c'}") == 0

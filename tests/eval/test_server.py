@@ -21,6 +21,7 @@ import pytest
 
 pytest.importorskip("openai")
 
+from eval import bounded
 from eval.reply import Reply as Judged
 from eval.server import Prompt, Server, server_replies
 from eval.server_errors import ServerError
@@ -52,6 +53,7 @@ class Asked:
     body: dict[str, Any]
     key: str
     at: float
+    encoding: str = ""
 
 
 class Served:
@@ -114,7 +116,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with served.lock:
             served.now += 1
             served.most = max(served.most, served.now)
-            served.log.append(Asked(self.path, body, self.headers["Authorization"], time.monotonic()))
+            accepted = self.headers["Accept-Encoding"]
+            served.log.append(Asked(self.path, body, self.headers["Authorization"], time.monotonic(), accepted))
         try:
             answer = self.fault(_prompt(body)) or self.replied(body)
             self.leave(answer.silent + served.delays.get(_prompt(body), 0.0))
@@ -239,6 +242,24 @@ def test_every_prompt_has_its_own_reply_letter_for_letter(served: Served, server
     assert time.perf_counter() - began < 5
     assert found == {at: Reply(text, len(text.split(" ")) + 1, True) for at, text in enumerate(texts)}
     assert len(served.asked()) == 200
+
+
+def test_an_answer_is_read_up_to_its_limit(served: Served, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"choices": [{"finish_reason": "stop", "message": {"content": "x" * 5000}}]})
+    for most in (len(body), len(body) - 1):
+        served.faults = {"a": [Fault(body=body)]}
+        monkeypatch.setattr(bounded, "MOST_BYTES", most)
+        if most == len(body):
+            assert replies(server, ["a"])[0].text == "x" * 5000
+        else:
+            assert "answers without a reply in it" in until_error(server, ["a"])[1]
+
+
+def test_an_answer_is_not_unpacked(served: Served, server: Server) -> None:
+    """Nor is it asked for: a megabyte could become a gigabyte."""
+    served.faults = {"a": [Fault(body="", headers={"Content-Encoding": "gzip"})]}
+    assert "answers without a reply in it" in until_error(server, ["a"])[1]
+    assert served.asked("a")[0].encoding == "identity"
 
 
 @pytest.mark.parametrize("concurrency", [1, 5])

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,40 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli.front import own_files
-from pipeline.errors import ConfigError, SourceError, listed
-from pipeline.filters.expression import read_filter
-from pipeline.mix.settings import read_mix
-from pipeline.names import name_fault
+from pipeline.errors import SourceError, listed
 from pipeline.quarantine import quarantined
-from pipeline.render import sandbox
-from pipeline.settings import Settings
 from pipeline.sources import arrow_rows
 from pipeline.sources.drafts import Drafts
 from pipeline.sources.files import find_files
 from pipeline.sources.read import read_files
 from pipeline.sources.turns import MAX_TURNS
-from pipeline.tokens import tokenizer
+from tests.hostile.limits_of_commands import OF_COMMANDS, Limit, Tools, said
 
 Row = dict[str, Any]
 USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
-
-
-@dataclass(frozen=True)
-class Limit:
-    """`name` is how the README's table calls it: a setting, or a constant and the module that has it.
-
-    `outcome` says what becomes of something of this size: "" where it is taken, else the reason or the message.
-    """
-
-    name: str
-    module: str | None
-    outcome: Callable[[int, Any], str]
-    of: int | None = None  # tried in place of a value that is large; None: the constant itself
-
-    @property
-    def size(self) -> int:
-        return self.of or getattr(import_module(str(self.module)), self.name)
 
 
 def _record_bytes(size: int, tools: Any) -> str:
@@ -79,7 +55,7 @@ def _columns_of_json(size: int, tools: Any) -> str:
 
 def _columns_of_csv(size: int, tools: Any) -> str:
     line = ",".join(f"c{k}" for k in range(size))
-    return _said(SourceError, lambda: tools.read("a.csv", f"{line}\n{line}\n".encode()))
+    return said(SourceError, lambda: tools.read("a.csv", f"{line}\n{line}\n".encode()))
 
 
 def _columns_of_arrow(size: int, tools: Any) -> str:
@@ -87,7 +63,7 @@ def _columns_of_arrow(size: int, tools: Any) -> str:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return _said(SourceError, lambda: tools.read("a.arrow", sink.getvalue().to_pybytes()))
+    return said(SourceError, lambda: tools.read("a.arrow", sink.getvalue().to_pybytes()))
 
 
 def _depth_of_record(size: int, tools: Any) -> str:
@@ -140,57 +116,17 @@ def _held(size: int, tools: Any) -> str:
 
     (tools.folder / "a.parquet.gz").write_bytes(gzip.compress(data))
     (file,) = find_files("test", str(tools.folder / "a.parquet.gz"))
-    said = _said(SourceError, lambda: list(arrow_rows.read_arrow(file, "test", 1000)))
-    return said if "expands" in said else ""
-
-
-def _filter_characters(size: int, tools: Any) -> str:
-    return _said(ConfigError, lambda: read_filter("source == '" + "x" * (size - 12) + "'"))
-
-
-def _filter_parts(size: int, tools: Any) -> str:
-    return _said(ConfigError, lambda: read_filter("not " * (size - 1) + "True"))
-
-
-def _stages(size: int, tools: Any) -> str:
-    stages = [{"until": (k + 1) / size, "weights": {"a": 1}} for k in range(size)]
-    node = Settings({"weights": {"a": 1}, "schedule": stages}, "mix", [])
-    read_mix(node, ["a"])
-    return next((error.what for error in node.errors if error.where.startswith("mix.schedule")), "")
+    found = said(SourceError, lambda: list(arrow_rows.read_arrow(file, "test", 1000)))
+    return found if "expands" in found else ""
 
 
 def _json_of_reply(text: str) -> str:
     schemas = import_module("eval.schemas")
-    return _said(schemas.NotJsonError, lambda: schemas.strict_json(text))
+    return said(schemas.NotJsonError, lambda: schemas.strict_json(text))
 
 
 def _terms(text: str) -> str:
     return "" if import_module("eval.arithmetic").find_terms(text) else "nothing is found"
-
-
-def _yaml(text: str, tools: Any) -> str:
-    file = tools.folder / "own.yaml"
-    file.write_text(text)
-    return "\n".join(str(error) for error in own_files.file_errors(file, tools.folder))
-
-
-def _bytes_of_yaml(size: int, tools: Any) -> str:
-    return _yaml("a: '" + "x" * (size - 5) + "'", tools)
-
-
-def _depth_of_yaml(size: int, tools: Any) -> str:
-    return _yaml("a: " + "[" * (size - 1) + "]" * (size - 1), tools)  # the file itself is a mapping
-
-
-def _values_of_yaml(size: int, tools: Any) -> str:
-    repeated = "b: &b [" + ",".join("1" * 997) + "]\n"  # a key and 998 values
-    rows = (size - 2 - 998) // 999  # a key and an alias of 998 each
-    left = size - (1 + 1 + 998 + rows * 999)
-    return _yaml(repeated + "".join(f"k{k}: *b\n" for k in range(rows)) + f"l: [{','.join('1' * (left - 2))}]", tools)
-
-
-def _name(size: int, _: Any) -> str:
-    return name_fault("题" * (size // 3) + "x" * (size % 3)) or ""
 
 
 def _shown(size: int, tools: Any) -> str:
@@ -204,24 +140,8 @@ def _shown(size: int, tools: Any) -> str:
     return "" if found["text"][0] == row else "it is cut"
 
 
-def _names(size: int, _: Any) -> str:
-    found = listed([f"n{k}" for k in range(size)])
-    return found.rpartition(" and ")[2] if "more" in found else ""
-
-
-def _bytes_of_tokenizer(size: int, tools: Any) -> str:
-    tools.monkeypatch.setattr(tokenizer, "_MOST_BYTES", 10_000)
-    (tools.folder / "tokenizer.json").write_text("{}".ljust(size))
-    return _said(ConfigError, lambda: tokenizer.open_tokenizer(str(tools.folder)))
-
-
-def _characters_of_text(size: int, tools: Any) -> str:
-    tools.monkeypatch.setattr(sandbox, "_MOST_CHARACTERS", 10_000)
-    row = {"messages": [{"role": "user", "content": "x" * size}]}
-    return sandbox.Sandbox("{{ messages[0].content }}", {}).row(row).get("error", "")
-
-
 LIMITS: tuple[Limit, ...] = (
+    *OF_COMMANDS,
     Limit("normalize.max_record_bytes", None, _record_bytes, 1000),
     Limit("normalize.max_record_bytes", None, _cell_bytes, 1000),
     Limit("normalize.max_chars", None, _characters, 1000),
@@ -238,41 +158,27 @@ LIMITS: tuple[Limit, ...] = (
     Limit("MAX_TURNS", "pipeline.sources.turns", _turns_of_alpaca),
     Limit("_MOST_BYTES", "pipeline.sources.arrow_rows", _held, 10_000),
     Limit("_SHOWN_CHARS", "pipeline.quarantine", _shown),
-    Limit("_NAMES", "pipeline.errors", _names),
-    Limit("LONGEST", "pipeline.names", _name),
-    Limit("MOST_BYTES", "pipeline.cli.front.own_files", _bytes_of_yaml),
-    Limit("MOST_DEPTH", "pipeline.cli.front.own_files", _depth_of_yaml),
-    Limit("MOST_VALUES", "pipeline.cli.front.own_files", _values_of_yaml),
-    Limit("_MOST_BYTES", "pipeline.tokens.tokenizer", _bytes_of_tokenizer, 10_000),
-    Limit("_MOST_CHARACTERS", "pipeline.render.sandbox", _characters_of_text, 10_000),
-    Limit("_MOST_CHARS", "pipeline.filters.expression", _filter_characters),
-    Limit("_MOST_PARTS", "pipeline.filters.expression", _filter_parts),
-    Limit("_MOST_STAGES", "pipeline.mix.settings", _stages),
     Limit("MAX_DEPTH", "eval.schemas", lambda size, _: _json_of_reply("[" * size + "]" * size)),
     Limit("MAX_DIGITS", "eval.schemas", lambda size, _: _json_of_reply("9" * size)),
     Limit("_MOST", "eval.arithmetic", lambda size, _: _terms("1" + "+1" * (size - 1))),
     Limit("_LONGEST", "eval.numerals", lambda size, _: _terms("9" * size)),
     Limit("_EXPONENT", "eval.numerals", lambda size, _: _terms(f"1e{size}")),
 )
+# Those of processes and servers: `test_process_limits.py`, `test_arrow_process.py`, `tests/eval/test_server.py`.
+ELSEWHERE: list[tuple[str, str | None]] = [
+    ("_ANSWER_SECONDS", "pipeline.render.renderer"),
+    ("_MEMORY_BYTES", "pipeline.render.sandbox"),
+    ("_SECONDS", "eval.judge"),
+    ("_MEMORY_BYTES", "eval.sandbox"),
+    ("_ANSWER_SECONDS", "pipeline.sources.arrow_process"),
+    ("_MEMORY_BYTES", "pipeline.sources.arrow_process"),
+    ("_MOST_LINE", "pipeline.child"),
+    ("_MOST_BYTES", "pipeline.child"),
+    ("MOST_BYTES", "eval.bounded"),
+]
 # Past it, and what is said there where it is not the reason of a quarantined row.
 EXPECTED = {"normalize.max_record_bytes": "too_long", "normalize.max_chars": "too_long", "MAX_TURNS": "too_long"}
 IDS = [f"{limit.name} {getattr(limit.outcome, '__name__', '')}" for limit in LIMITS]
-
-
-def _said(kind: type[Exception], call: Callable[[], Any]) -> str:
-    try:
-        call()
-    except kind as error:
-        return str(error)
-    return ""
-
-
-@dataclass(frozen=True)
-class Tools:
-    read: Any
-    adapt: Any
-    monkeypatch: pytest.MonkeyPatch
-    folder: Path
 
 
 @pytest.fixture
@@ -293,20 +199,24 @@ def test_past_the_limit_it_is_refused_with_a_word(limit: Limit, tools: Tools) ->
     assert len(found) < 1000
 
 
+def _in_words(size: int) -> str:
+    return f"{size >> 30} GiB" if size >> 30 else f"{size >> 20} Mi"
+
+
 def test_the_readme_has_every_limit(root: Path) -> None:
     """A row for each, with its name and, where that has one, its value as it is."""
     section = re.search(r"^## Limits\n(.*?)(?=^## |\Z)", (root / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     assert section, "the README has no section Limits"
     rows = [line for line in section[1].splitlines() if line.startswith("|")]
-    for limit in LIMITS:
-        file = limit.module.replace(".", "/") + ".py" if limit.module else ""
-        (row, *_) = [row for row in rows if f"`{limit.name}`" in row and file in row] or [""]
-        assert row, f"no row for {limit.name} of {file}"
-        value = getattr(import_module(limit.module), limit.name) if limit.module else None
-        assert value is None or f"{value:,}" in row or f"{value >> 30} GiB" in row or f"{value >> 20} Mi" in row, row
+    for name, module in [(limit.name, limit.module) for limit in LIMITS] + ELSEWHERE:
+        file = module.replace(".", "/") + ".py" if module else ""
+        (row, *_) = [row for row in rows if f"`{name}`" in row and (not file or f"`{file}`" in row)] or [""]
+        assert row, f"no row for {name} of {file}"
+        value = getattr(import_module(module), name) if module else None
+        assert value is None or f"{value:,}" in row or f"{value:g} s" in row or _in_words(value) in row, row
 
 
-def test_long_names_do_not_fill_what_is_said(read: Any, adapt: Any) -> None:
+def test_long_names_do_not_fill_what_issaid(read: Any, adapt: Any) -> None:
     long = "k" * 5_000_000
     assert len(listed([long] * 5000)) < 10_000
     found = read("a.jsonl", f'{{"{long}": 1, "{long}": 2}}'.encode())
