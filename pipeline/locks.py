@@ -18,6 +18,7 @@ from pathlib import Path
 import filelock
 
 from pipeline.errors import StoreError
+from pipeline.room import mend, reason
 
 _LOG = logging.getLogger(__name__)
 _SAY_SECONDS, _POLL_SECONDS = 1.0, 0.05
@@ -113,8 +114,8 @@ def _reported(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise _none(path, error.strerror or str(error)) from error
+        raise _none(path, reason(path, error), mend(error)) from error
 
 
-def _none(path: Path, why: str) -> StoreError:
-    return StoreError(str(path), f"cannot be locked ({why})", "set paths.pools to a folder on another disk")
+def _none(path: Path, why: str, mended: str = "") -> StoreError:
+    return StoreError(str(path), f"cannot be locked ({why})", f"{mended}set paths.pools to a folder on another disk")

@@ -63,18 +63,23 @@ def writing(path: Path) -> Generator[None]:
 
 def refusal(path: Path, error: OSError) -> StoreError:
     """What to say where `path` cannot be written."""
-    fix = _ROOM if error.errno in _FULL else _FIXES.get(error.errno or 0, "")
-    return StoreError(str(path), f"cannot be written ({_reason(path, error)})", fix + _ELSEWHERE)
+    return StoreError(str(path), f"cannot be written ({reason(path, error)})", mend(error) + _ELSEWHERE)
 
 
-def _reason(path: Path, error: OSError) -> str:
-    reason = error.strerror or str(error)
+def mend(error: OSError) -> str:
+    """What can be done about an error of the system, as the beginning of a sentence; "" if nothing is known."""
+    return _ROOM if error.errno in _FULL else _FIXES.get(error.errno or 0, "")
+
+
+def reason(path: Path, error: OSError) -> str:
+    """What the system says, and of a full disk how much is free where `path` is."""
+    said = error.strerror or str(error)
     if error.errno not in _FULL:
-        return reason
+        return said
     if error.errno == errno.ENOSPC and _without_inodes(path):
-        return f"{reason}: the file system can hold no more files"
+        return f"{said}: the file system can hold no more files"
     free = free_bytes(path)
-    return reason if free is None else f"{reason}; {size_text(free)} are free there"
+    return said if free is None else f"{said}; {size_text(free)} are free there"
 
 
 def _without_inodes(path: Path) -> bool:

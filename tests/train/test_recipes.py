@@ -199,7 +199,8 @@ def test_one_setting_changes_a_recipes_model(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_runs_to_its_end(recipe: str, run: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     architecture, settings = KNOWN_FOR[recipe]
-    folder = run(recipe, architecture)
+    settings = {**settings, "train.gradient_accumulation_steps": 2}
+    folder = run(recipe, architecture, "train.gradient_accumulation_steps=2")
     said = capsys.readouterr().out
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     assert manifest["state"] == "done"
