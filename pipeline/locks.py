@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -39,7 +39,14 @@ def locked(path: Path, other: str) -> Generator[bool]:
     try:
         yield waited
     finally:
-        guard.release()
+        with suppress(OSError):
+            guard.release()
+
+
+def _close(handle: int) -> None:
+    """Give up a lock. Nothing was written to its file, so that what its end may run into does not matter."""
+    with suppress(OSError):
+        os.close(handle)
 
 
 @contextmanager
@@ -57,7 +64,7 @@ def using(pools: Path) -> Generator[None]:
             """Each time by the name: a file that was removed meanwhile holds nobody back."""
             with ExitStack() as own:
                 handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-                own.callback(os.close, handle)
+                own.callback(_close, handle)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
