@@ -17,6 +17,7 @@ ALLOWED_HYDRA = ("hydra.verbose",)
 
 _TARGET = re.compile(r"(?<!\w)_target_(?!\w)")
 _KEY = re.compile(r"(~|\+\+?)?([A-Za-z_$][\w$-]*([./@:]+[\w$-]+)*)", re.ASCII)
+_MAPPING = re.compile(r"(?<!\$)\{")
 _PARENT = re.compile(r"(?<![\w.])\.\.(?![\w.])")
 _VERBOSE = re.compile(r"[\w.,\[\] ]*", re.ASCII)
 _MOST_BRACKETS = 50  # one within the other, as deep as a file may go
@@ -31,6 +32,9 @@ def override_error(override: str, folders: Sequence[Path]) -> ConfigError | None
     if _depth(override) > _MOST_BRACKETS:
         what = f"its brackets stand more than {_MOST_BRACKETS} deep"
         return ConfigError(f"{override[:40]}…", what, "write it into a YAML file, with fewer of them")
+    if not __debug__ and _MAPPING.search(override):
+        what = "Hydra reads no mappings under `python -O`, which takes away a part of its reader"
+        return ConfigError(override, what, "run without -O, or write it into a YAML file (--config-dir)")
     key, equals, value = override.partition("=")
     if not _KEY.fullmatch(key):
         fix = "letters, digits, _, - and dots make a key; other names fit into a YAML file (--config-dir)"

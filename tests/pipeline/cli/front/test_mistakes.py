@@ -118,3 +118,11 @@ def test_a_mistake_in_a_file_names_the_file(run, tmp_path: Path, text: str, expe
 def test_an_unknown_primary_configuration_is_named(run) -> None:
     [found] = mistakes(run, "build", "--config-name", "bild")
     assert "no file bild.yaml; did you mean build or" in found
+
+
+def test_a_mapping_under_python_without_assertions_is_explained(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra reads mappings in its assertions."""
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    (found,) = mistakes(run, "build", "mix=custom", "+sources.m={path: a.jsonl}")
+    assert found.startswith("+sources.m={path: a.jsonl}: Hydra reads no mappings under `python -O`")
+    assert run("build", "--cfg", "job", "seed=10").returncode == 0
