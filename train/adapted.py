@@ -13,9 +13,9 @@ from pipeline.errors import ConfigError, ConfigErrors, PoolmixError, StoreError
 from pipeline.render.template import Template
 from pipeline.small_files import read_small, read_small_text
 from train.device import Device
-from train.foreign import adapter_fault
+from train.foreign import adapter_fault, folder_fault
 from train.model import load_model
-from train.models import find_model, folder_fault, read_model
+from train.models import find_model, read_model
 from train.run import Run
 
 Say = Callable[[str], None]

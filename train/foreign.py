@@ -1,4 +1,4 @@
-"""What the settings of a model or an adapter may not ask for, wherever they come from: code.
+"""Whether the folder of a model or an adapter can be read, wherever it comes from, and asks for no code to be run.
 
 transformers loads a "kernel" from the hub, a package of code, for an attention that is named like one; peft imports the
 module that an adapter names for Megatron. Neither asks first.
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.names import is_inside
 from pipeline.small_files import read_small
 
 CONFIG, ADAPTER_CONFIG, ADAPTER = "config.json", "adapter_config.json", "adapter_model.safetensors"
@@ -21,7 +22,66 @@ _CHOICES = re.compile(r"_?\w+_implementation(_internal)?")
 _KERNELS = ("use_kernels", "kernel_config")
 # What a training here leaves empty in an adapter's settings; each names a module, a class or a file.
 _NOT_OURS = ("auto_mapping", "megatron_config", "custom_module_mapping")
+_INDEX = "model.safetensors.index.json"
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _AGAIN = "copy or download it again"
+
+
+def folder_fault(folder: Path) -> tuple[str, str] | None:
+    """What keeps a folder from being a model that can be read, and the fix; or None."""
+    fix = "name a folder with config.json, tokenizer.json and *.safetensors"
+    if not folder.is_dir():
+        return "no such folder", fix
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            return "has an adapter, not a model", "name the folder of a merged model, or of the base model"
+        return "has no config.json", fix
+    asks = config_fault(folder)
+    if asks is not None:
+        return asks
+    try:
+        weights = _weights(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"its {_INDEX} is not valid ({error})", "copy or download it again"
+    if not weights:
+        pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
+        if pickled:
+            what = f"has its weights in {pickled[0]} only, a pickle, which may run any code when it is read"
+            return what, "name a folder with *.safetensors (`save_pretrained` writes them)"
+        return "has no model.safetensors", fix
+    for path in weights:
+        fault = _weights_fault(path)
+        if fault is not None:
+            return fault, "copy or download the file again (with git: `git lfs pull`)"
+    if not (folder / "tokenizer.json").is_file():
+        return "has no tokenizer.json", "copy it from the model this one was made of"
+    return None
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files of safetensors that transformers would read, whether they are there or not."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    if not (folder / _INDEX).is_file():
+        return []
+    index = json.loads(read_small(folder / _INDEX))
+    names = sorted(set(index["weight_map"].values()))
+    if wrong := [name for name in names if not is_inside(name)]:
+        raise ValueError(f"{wrong[0]} is not in its folder")
+    return [folder / name for name in names]
+
+
+def _weights_fault(path: Path) -> str | None:
+    """Whether a file is missing, cut off or something else; its header and size tell."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
+            return None
+    except FileNotFoundError:
+        return f"has no {path.name}"
+    except (SafetensorError, OSError) as error:
+        return f"its {path.name} is cut off, or no safetensors ({error})"
 
 
 def config_fault(folder: Path) -> tuple[str, str] | None:

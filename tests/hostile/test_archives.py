@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
-from train.models import folder_fault
+from train.foreign import folder_fault
 from train.wheel import Wheel, unpack
 
 WHEEL = Wheel("someone/Tiny", "tiny-gguf", "1.0", "0" * 64, "tiny.gguf")

@@ -26,10 +26,9 @@ from tests.train.finished import finished_run
 from train.__main__ import PROGRAM
 from train.adapted import load_adapted
 from train.device import Device, choose, look
-from train.foreign import adapter_fault
+from train.foreign import adapter_fault, folder_fault
 from train.generate import prompts
 from train.model import load_model, load_tokenizer, outline
-from train.models import folder_fault
 from train.run import INTERRUPTED, open_run, write_manifest
 from train.settings import Hardware, Lora
 

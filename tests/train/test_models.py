@@ -20,7 +20,8 @@ from omegaconf import OmegaConf
 from safetensors.numpy import save_file
 
 from pipeline.errors import ConfigError, PoolmixError
-from train.models import ModelSettings, find_model, folder_fault, read_model
+from train.foreign import folder_fault
+from train.models import ModelSettings, find_model, read_model
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))

@@ -14,7 +14,7 @@ import yaml
 
 from pipeline.errors import ConfigError, StoreError
 from pipeline.tokens.tokenizer import byte_letters, open_tokenizer
-from train.models import folder_fault
+from train.foreign import folder_fault
 from train.wheel import Wheel, model_from_wheel, read_wheel
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
