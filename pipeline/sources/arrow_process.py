@@ -26,8 +26,13 @@ from pipeline.sources.files import RawFile
 _MEMORY_BYTES = 4 << 30
 # For one block: a large row group on a slow disk takes a while.
 _ANSWER_SECONDS = 300.0
-# The system's memory pool takes what is needed: Arrow's own reserves a gibibyte at a time.
-_ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# The system's memory pool takes what is needed, and one arena does: others reserve much more, which counts as taken.
+_ENVIRONMENT = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",
+    "POLARS_MAX_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 _idle: list[Child] = []
 
 

@@ -11,6 +11,8 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.memory import BLOCKS, MIB, Budget, Limit, MemoryShortError, Need, fitted, limits, most, reading, require
@@ -81,6 +83,15 @@ def test_a_record_too_long_for_the_limit_is_refused_before_it_is_read(raw: Path,
     assert process.returncode == 2, err
     assert "a record of up to 12 MiB needs" in err
     assert "max_record_bytes" in err
+
+
+def test_what_is_read_in_a_process_of_its_own_fits_where_a_build_does(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"instruction": [f"{k}?" for k in range(9)], "output": ["a"] * 9}), tmp_path / "p.parquet")
+    before = partial(resource.setrlimit, resource.RLIMIT_AS, (700 * MIB, 700 * MIB))
+    source = ["mix=custom", "+sources.g={path: p.parquet, shape: alpaca}", "+mix.weights.g=1", "template=none"]
+    process = start(tmp_path, "build", *source, before=before)
+    err = process.communicate()[1]
+    assert process.returncode == 0, err
 
 
 @pytest.mark.torture
