@@ -42,7 +42,8 @@ def prepare_libraries(threads: int | None) -> None:
     if fitting.is_tight:
         os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(fitting.threads)
         _LOG.info("little memory: threads=%d, blocks of %d KiB", fitting.threads, fitting.block >> 10)
-    for name, value in (_ENVIRONMENT | (_FRUGAL if fitting.is_tight else {})).items():
+        os.environ.update(_FRUGAL)  # whatever is set: Polars sets it, too, for what is started after it is imported
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         for option, amount in (_MALLOPT_FRUGAL if fitting.is_tight else _MALLOPT).items():

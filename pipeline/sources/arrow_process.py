@@ -26,10 +26,11 @@ from pipeline.sources.files import RawFile
 _MEMORY_BYTES = 4 << 30
 # For one block: a large row group on a slow disk takes a while.
 _ANSWER_SECONDS = 300.0
-# The system's memory pool takes what is needed, and one arena does: others reserve much more, which counts as taken.
+# Memory as it is needed: Arrow's own pool and more arenas reserve much more, which counts as taken; and soon given back.
 _ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
+    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0",
     "POLARS_MAX_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
