@@ -26,7 +26,7 @@ from pipeline.sources.files import RawFile
 _MEMORY_BYTES = 4 << 30
 # For one block: a large row group on a slow disk takes a while.
 _ANSWER_SECONDS = 300.0
-# Memory as it is needed: Arrow's own pool and more arenas reserve much more, which counts as taken; and soon given back.
+# Memory is taken as it is needed, and soon given back: Arrow's own pool and more arenas reserve much of it.
 _ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
