@@ -17,6 +17,11 @@ from tests.faults.processes import MARGIN, WORDS, Place, group_is_gone, kill, mo
 from tests.train.conftest import Model
 
 pytest.importorskip("trl")
+
+from eval.__main__ import PROGRAM as EVALUATOR
+from pipeline.cli.front import main
+from train.__main__ import PROGRAM as TRAINER
+
 SETTINGS = ["template=chatml", "tokens.max_length=256", "train.gradient_accumulation_steps=2", "train.eval_rows=2"]
 SETTINGS += ["dtype=fp32", "train.max_steps=10", "train.epochs=50", "train.save_steps=1", "train.save_total_limit=2"]
 
@@ -82,7 +87,7 @@ def test_a_training_killed_while_it_saves_goes_on(trained: tuple[Place, list[str
     place, told = trained
     kill_training(place, told, None)
     assert place.faults() == []
-    place.run("train", *sft(place, told, "run"))
+    assert main(TRAINER, sft(place, told, "run")) == 0
     assert state(place.folder / "run") == "done"
     assert (place.left(), place.faults()) == ([], [])
 
@@ -96,7 +101,7 @@ def test_an_evaluation_killed_while_it_writes_leaves_nothing(
         wait_for(process, lambda: any(place.folder.glob("out/.result.writing-*/*")))
         kill(process)
     assert place.faults() == []
-    place.run("eval", *command)
+    assert main(EVALUATOR, command) == 0
     assert (place.left(), place.faults()) == ([], [])
 
 

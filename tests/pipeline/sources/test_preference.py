@@ -65,7 +65,7 @@ anything = st.recursive(
 pair = st.fixed_dictionaries({}, optional=dict.fromkeys(("prompt", "chosen", "rejected", "system", "tags"), anything))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(pair, min_size=1, max_size=4))
 def test_no_row_of_any_shape_ends_in_a_traceback(adapt: Any, rows: list[Any]) -> None:
     found = adapt("preference", rows)

@@ -200,7 +200,7 @@ whole = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(whole, min_size=1, max_size=4), st.sampled_from(["refuse", "cut"]))
 def test_no_row_of_any_shape_ends_in_a_traceback(adapt: Any, rows: list[Any], last_user: str) -> None:
     found = adapt("sharegpt", rows, options={"last_user": last_user})
