@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.names import require_regular
 
@@ -17,12 +19,12 @@ def read_small(path: Path) -> bytes:
         return small(stream, path)
 
 
-def small(stream: io.BufferedIOBase, path: Path) -> bytes:
+def small(stream: BinaryIO, path: Path) -> bytes:
     """What an open file has from here on. Raises: OSError, also for more than `MOST_BYTES`."""
-    data = stream.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
+    size = os.fstat(stream.fileno()).st_size
+    if size > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES >> 20} MiB", str(path))
-    return data
+    return stream.read(size)
 
 
 def read_small_text(path: Path) -> str:
