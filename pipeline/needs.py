@@ -15,7 +15,6 @@ from pipeline.tools import Tools
 _FEWER = "keep fewer rows with filter= or mix.total_rows=, or set threads=1"
 # Measured (MiB or bytes): a template in its process; a tokenizer here, and the one that it is compared with.
 _RENDERING, _ENCODING = Need(40 * MIB, beside=80 * MIB), Need(90 * MIB, 30 * MIB, beside=200 * MIB)
-_MIXING = Need(12 * MIB)  # once, with 97 MiB left where 97 were asked for, memory ran out
 # Of a row: its keys, hashes and places, in the frames of the stages and while they are sorted.
 _ROW_BYTES = 400
 # So many rows are gathered at a time, in as many pieces of memory.
@@ -37,7 +36,7 @@ def require_for_mix(pools: Sequence[Pool], inputs: Inputs) -> None:
     rows = sum(pool.manifest["rows"] for pool in pools)
     gathered = (data + lines + texts) / max(rows, 1) * min(rows, _GATHERED_ROWS) * _GATHERINGS
     need = Need(rows * _ROW_BYTES + gathered + _ID_SHARE * ids, mapped=2 * data + lines + texts + ids)
-    require("build", need + _MIXING, f"a mix of pools with {rows:,} rows", fix=_FEWER)
+    require("build", need, f"a mix of pools with {rows:,} rows", fix=_FEWER)
 
 
 def require_for_near(texts: int) -> None:
