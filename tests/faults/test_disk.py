@@ -118,7 +118,7 @@ ERRORS = {
     "mkdir": (errno.ENOSPC, errno.EROFS, errno.EACCES),
     "close": (errno.EIO, errno.EDQUOT),
 }
-DEFAULT_POINTS = 16
+DEFAULT_POINTS = 12
 
 
 def points(counts: dict[str, int], every: bool, share: int) -> list[tuple[str, int, int, bool]]:
