@@ -318,8 +318,8 @@ def _long_texts(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "expected", "limit"),
     [
-        ("a.arrow", _one_text_in_many_rows, 500, 400),
-        ("a.parquet", _one_text_in_many_rows, 500, 400),
+        ("a.arrow", _one_text_in_many_rows, 500, 480),
+        ("a.parquet", _one_text_in_many_rows, 500, 480),
         ("b.parquet", _long_texts, 1000, 800),
     ],
 )
