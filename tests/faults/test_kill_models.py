@@ -8,20 +8,20 @@ import shutil
 import signal
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.processes import MARGIN, WORDS, Place, group_is_gone, kill, moment, wait_for
-from tests.train.conftest import Model
-
-pytest.importorskip("trl")
-
 from eval.__main__ import PROGRAM as EVALUATOR
 from pipeline.cli.front import main
+from tests.faults.processes import MARGIN, WORDS, Place, group_is_gone, kill, moment, wait_for
+from tests.train.conftest import Model
 from train.__main__ import PROGRAM as TRAINER
 
+# Looked for and not imported, which would take seconds in every process that collects tests.
+pytestmark = pytest.mark.skipif(find_spec("trl") is None, reason="needs the extra train")
 SETTINGS = ["template=chatml", "tokens.max_length=256", "train.gradient_accumulation_steps=2", "train.eval_rows=2"]
 SETTINGS += ["dtype=fp32", "train.max_steps=10", "train.epochs=50", "train.save_steps=1", "train.save_total_limit=2"]
 
