@@ -12,6 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +22,7 @@ from pipeline.secrets import names_secret
 # Large pages for what the process allocates: thousands of small ones cost more than the work itself in places.
 _ENVIRONMENT = {"PYTHONUTF8": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 _NICE = 5
-_PIPE_BYTES = 1 << 20  # where the system has it so: fewer changes from one process to the other
+_PIPE_BYTES = 1 << 20  # fewer changes from one process to the other
 _running: set[subprocess.Popen[bytes]] = set()
 _MOST_LINE, _MOST_BYTES = 1 << 30, 1 << 32  # of one answer
 _MOST_FILES = 64  # open at once, of a process that only reads modules
@@ -76,12 +77,21 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env={**keep, **_ENVIRONMENT, "PYTHONPATH": package, **self._environment},
-                pipesize=_PIPE_BYTES,
             )
+            _widen(self._process)
             _running.add(self._process)
             weakref.finalize(self, _end, self._process)
             _send(self._process, _line(self._first))
         return self._process
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    """A larger pipe for what the process says, where there is such a thing, and the user may have one more."""
+    if sys.platform == "linux" and process.stdout is not None:
+        import fcntl
+
+        with suppress(OSError):
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _line(value: Any) -> bytes:

@@ -106,3 +106,21 @@ def test_what_a_process_may_say_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         assert child.read_bytes(stream) is None
         other.write(b"x" * 1000 + b"\n")
         assert child._read_line(stream) is None
+
+
+def test_a_system_that_gives_no_larger_pipes_starts_a_process_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Linux does to a user who has many of them already."""
+    import fcntl
+
+    given, asked = fcntl.fcntl, list[int]()
+
+    def refused(handle: int, what: int, *more: Any) -> Any:
+        if what != fcntl.F_SETPIPE_SZ:
+            return given(handle, what, *more)
+        asked.append(handle)
+        raise PermissionError
+
+    monkeypatch.setattr(fcntl, "fcntl", refused)
+    with Renderer(Template("small", "{{ messages[0].content }}", {})) as template:
+        assert template.rows([ROW])[0]["text"] == "Hi"
+    assert asked
