@@ -17,8 +17,7 @@ from pathlib import Path
 
 import filelock
 
-from pipeline.errors import StoreError
-from pipeline.room import mend, reason
+from pipeline.room import refusal
 
 _LOG = logging.getLogger(__name__)
 _SAY_SECONDS, _POLL_SECONDS = 1.0, 0.05
@@ -121,8 +120,4 @@ def _reported(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise _none(path, reason(path, error), mend(error)) from error
-
-
-def _none(path: Path, why: str, mended: str = "") -> StoreError:
-    return StoreError(str(path), f"cannot be locked ({why})", f"{mended}set paths.pools to a folder on another disk")
+        raise refusal(path, error, "locked", "set paths.pools to a folder on another disk") from error

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -95,10 +93,3 @@ def bundle_parts(manifest: Mapping[str, Any]) -> list[Any]:
     pools = [entry.get("pool") for node in nodes for entry in node.values() if isinstance(entry, Mapping)]
     tokens = [manifest["tokens"].get("key")] if isinstance(manifest.get("tokens"), Mapping) else []
     return [manifest.get("name"), *(name for node in nodes for name in node), *pools, *tokens]
-
-
-def require_regular(path: Path) -> Path:
-    """The path itself. Raises: OSError for a device, a pipe or a socket, which may never begin or never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return path

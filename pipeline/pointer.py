@@ -15,15 +15,11 @@ def read_pointer(path: Path) -> str:
     Imports nothing that takes time.
     """
     try:
-        text = _beginning(path).strip().replace("\0", "")
+        with path.open(encoding="utf-8", errors="surrogateescape") as stream:
+            text = stream.read(_MOST_CHARACTERS).strip().replace("\0", "")
     except (OSError, ValueError):
         return ""
     return text if all(len(os.fsencode(part)) <= _LONGEST for part in Path(text).parts) else ""
-
-
-def _beginning(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="surrogateescape") as stream:
-        return stream.read(_MOST_CHARACTERS)
 
 
 def named_folder(name: str, among: Path) -> Path:

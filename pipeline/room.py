@@ -61,17 +61,14 @@ def writing(path: Path) -> Generator[None]:
         raise refusal(path, error) from error
 
 
-def refusal(path: Path, error: OSError) -> StoreError:
-    """What to say where `path` cannot be written."""
-    return StoreError(str(path), f"cannot be written ({reason(path, error)})", mend(error) + _ELSEWHERE)
+def refusal(path: Path, error: OSError, done: str = "written", elsewhere: str = _ELSEWHERE) -> StoreError:
+    """What to say where `path` cannot be written, and what can be done: about the error, if that is known, or by
+    going `elsewhere`."""
+    fix = _ROOM if error.errno in _FULL else _FIXES.get(error.errno or 0, "")
+    return StoreError(str(path), f"cannot be {done} ({_reason(path, error)})", fix + elsewhere)
 
 
-def mend(error: OSError) -> str:
-    """What can be done about an error of the system, as the beginning of a sentence; "" if nothing is known."""
-    return _ROOM if error.errno in _FULL else _FIXES.get(error.errno or 0, "")
-
-
-def reason(path: Path, error: OSError) -> str:
+def _reason(path: Path, error: OSError) -> str:
     """What the system says, and of a full disk how much is free where `path` is."""
     said = error.strerror or str(error)
     if error.errno not in _FULL:

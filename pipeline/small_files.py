@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.names import require_regular
-
 MOST_BYTES = 64 << 20
+
+
+def require_regular(path: Path) -> Path:
+    """The path itself. Raises: OSError for a device, a pipe or a socket, which may never begin or never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path
 
 
 def read_small(path: Path) -> bytes:

@@ -32,17 +32,17 @@ def folder_fault(folder: Path) -> tuple[str, str] | None:
     fix = "name a folder with config.json, tokenizer.json and *.safetensors"
     if not folder.is_dir():
         return "no such folder", fix
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
+    if not (folder / CONFIG).is_file():
+        if (folder / ADAPTER_CONFIG).is_file():
             return "has an adapter, not a model", "name the folder of a merged model, or of the base model"
-        return "has no config.json", fix
-    asks = config_fault(folder)
+        return f"has no {CONFIG}", fix
+    asks = _config_fault(folder)
     if asks is not None:
         return asks
     try:
         weights = _weights(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"its {_INDEX} is not valid ({error})", "copy or download it again"
+        return f"its {_INDEX} is not valid ({error})", _AGAIN
     if not weights:
         pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
         if pickled:
@@ -84,7 +84,7 @@ def _weights_fault(path: Path) -> str | None:
         return f"its {path.name} is cut off, or no safetensors ({error})"
 
 
-def config_fault(folder: Path) -> tuple[str, str] | None:
+def _config_fault(folder: Path) -> tuple[str, str] | None:
     """What is wrong with a model's config.json, and the fix; or None."""
     config = _settings(folder / CONFIG)
     if config is None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.names import require_regular
+from pipeline.small_files import require_regular
 
 _DEFAULT = re.compile(r"\s*-\s*(?:override\s+|optional\s+)*/?([\w/-]+)(?:@[\w.]+)?\s*:\s*([^#\n]*)#?(.*)")
 
