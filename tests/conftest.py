@@ -1,6 +1,7 @@
 """What several tests need: the folders of data, and raw files read or made into a pool's rows."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from pipeline.sources.shapes import SHAPES, make_drafts
 from pipeline.sources.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The commands that tests start keep what Python compiles, as those of users do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("untimed", deadline=None)
