@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,7 @@ def file_errors(file: Path, folder: Path) -> list[ConfigError]:
     except OSError as error:
         return [ConfigError(str(file), f"cannot be read ({error.strerror or error})", "take it out of the folder")]
     try:
-        text = content.decode("utf-8")
-        found = [*_header_errors(text), *_Walk().errors(yaml.parse(content, Loader=_LOADER))]
+        found = _found_in(content)
     except UnicodeDecodeError as error:
         return [ConfigError(str(file), f"is not UTF-8 (byte {error.start})", "write it in UTF-8")]
     except (yaml.YAMLError, ValueError):
@@ -70,6 +70,16 @@ def _content(file: Path) -> bytes:
     if status.st_size > MOST_BYTES:
         raise OSError(0, f"it has {status.st_size:,} bytes, more than {MOST_BYTES:,}")
     return file.read_bytes()
+
+
+@lru_cache(maxsize=1000)
+def _found_in(content: bytes) -> list[tuple[int, str]]:
+    """Line and fault of whatever is refused. Several commands in one process look at the same bytes once.
+
+    Raises: UnicodeDecodeError, ValueError, yaml.YAMLError.
+    """
+    text = content.decode("utf-8")
+    return [*_header_errors(text), *_Walk().errors(yaml.parse(content, Loader=_LOADER))]
 
 
 def _header_errors(text: str) -> Iterator[tuple[int, str]]:
