@@ -106,14 +106,16 @@ def small(tiny_model: Model, folder: Path) -> list[str]:
 def test_an_experiment_is_done_once_and_gone_on_with(
     evaluate: Evaluate, tiny_model: Model, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One seed an arm, on the sample data: the arms have equal targets and validation rows, and unlike weights."""
+    """One seed an arm, on the sample data: the arms have equal targets and validation rows, unlike weights, and one
+    setting of their own."""
     out = tmp_path / "experiment"
-    told = ["a=math_heavy", "b=chat_heavy", "target_tokens=300", *small(tiny_model, tmp_path)]
+    own = "sources.mawps.options.assistant=equation"
+    told = ["a=math_heavy", f"b=[chat_heavy,{own}]", "target_tokens=300", *small(tiny_model, tmp_path)]
     assert evaluate("ab", *told) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "comparison")
     found = metrics(out / "comparison")
-    assert (found["a"], found["b"]) == ("math_heavy", "chat_heavy")
-    assert found["unlike"] == []
+    assert (found["a"], found["b"]) == ("math_heavy", f"chat_heavy {own}")
+    assert found["unlike"] == ["sources.mawps.options.assistant: answer | equation"]
     bundles = [json.loads((out / arm / "bundle" / "manifest.json").read_text()) for arm in ("a-3", "b-3")]
     assert bundles[0]["digest"]["validation"] == bundles[1]["digest"]["validation"]
     assert bundles[0]["digest"]["train"] != bundles[1]["digest"]["train"]
@@ -122,21 +124,19 @@ def test_an_experiment_is_done_once_and_gone_on_with(
     assert evaluate("ab", *told, "seeds=[4]") == 2
 
 
-def test_arms_may_differ_in_a_setting_which_the_comparison_tells(
-    evaluate: Evaluate, tiny_model: Model, tmp_path: Path
-) -> None:
+def test_arms_of_unlike_weights_are_alike_in_all_else(evaluate: Evaluate, tiny_model: Model, tmp_path: Path) -> None:
     """As `ab` trains them, but in this process."""
     model = [f"model.path={tiny_model('llama')}", "template=chatml", "train.max_target_tokens=300", "train.eval_rows=1"]
     paths = [f"paths.pools={tmp_path / 'pools'}", f"paths.runs={tmp_path / 'runs'}"]
-    equations = ["sources.mawps.options.assistant=equation", f"split.validation_from={tmp_path / 'a-bundle'}"]
-    for arm, told in (("a", []), ("b", equations)):
+    size = ["mix.total_rows=40", "split.min_validation=8", "split.min_per_source=2"]
+    same = f"split.validation_from={tmp_path / 'a-bundle'}"
+    for arm, told in (("a", ["mix=math_heavy"]), ("b", ["mix=chat_heavy", same])):
         bundle, run = (tmp_path / f"{arm}-{what}" for what in ("bundle", "run"))
-        size = ["mix.total_rows=40", "split.min_validation=8", "split.min_per_source=2"]
-        assert main(BUILDER, ["build", "mix=math_heavy", *size, *told, paths[0], f"out={bundle}"]) == 0
+        assert main(BUILDER, ["build", *told, *size, paths[0], f"out={bundle}"]) == 0
         assert main(TRAINER, ["sft", f"bundle={bundle}", *model, *paths, f"out={run}"]) == 0
         assert evaluate("run", f"run={run}", f"out={tmp_path / arm}", "limit=1", "eval.max_new_tokens=4") == 0
     assert evaluate("compare", f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}", f"out={tmp_path / 'c'}") == 0
-    assert metrics(tmp_path / "c")["unlike"] == ["sources.mawps.options.assistant: answer | equation"]
+    assert metrics(tmp_path / "c")["unlike"] == []
 
 
 def test_what_is_no_arm_is_refused(

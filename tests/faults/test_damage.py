@@ -60,8 +60,8 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(data)
 
 
-def damages(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Everything that is done to a file; each ends with other bytes there, or none."""
+def damages(path: Path, original: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Everything that is done to a copy of a file; each ends with other bytes there, or none, or not in its place."""
     size = path.stat().st_size
 
     def swap_for(other: bytes) -> Callable[[], None]:
@@ -72,10 +72,8 @@ def damages(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
         path.mkdir()
 
     def link_instead() -> None:
-        aside = path.parent.parent / "aside.bin"
-        shutil.copy(path, aside)
         path.unlink()
-        path.symlink_to(aside)
+        path.symlink_to(original)
 
     for place in sorted({0, size // 3, size // 2, size - 1}) if size else []:
         yield f"flip {place}", lambda place=place: flip(path, place)
@@ -87,6 +85,17 @@ def damages(path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "longer", lambda: path.write_bytes(path.read_bytes() + b"\n")
     yield "folder", folder_instead
     yield "link", link_instead
+
+
+def each_damage(original: Path, copy: Path) -> Iterator[str]:
+    """Do each of them, one after another: what was done before is taken back."""
+    for what, do in damages(copy, original):
+        do()
+        yield what
+        if copy.is_dir():
+            copy.rmdir()
+        copy.unlink(missing_ok=True)
+        shutil.copy(original, copy)
 
 
 def found_in(bundle: Path) -> str:
@@ -104,12 +113,9 @@ def test_every_damage_of_a_bundle_is_named(
     folder, _ = built
     names = [path.relative_to(folder / "bundle") for path in files(folder / "bundle")]
     assert {"tokens", "near.json", "duplicates.jsonl", "manifest.json"} <= {name.parts[0] for name in names}
-    done = 0
+    copy, done = Path(shutil.copytree(folder / "bundle", tmp_path / "copy")), 0
     for name in names:
-        copy = tmp_path / "copy"
-        for what in dict(damages(folder / "bundle" / name)):
-            shutil.copytree(folder / "bundle", copy)
-            dict(damages(copy / name))[what]()
+        for what in each_damage(folder / "bundle" / name, copy / name):
             if name.as_posix() != "manifest.json":
                 assert name.as_posix() in found_in(copy), f"{name}: {what}"
             if name.as_posix() in ("manifest.json", "val.jsonl"):  # the whole command
@@ -117,9 +123,9 @@ def test_every_damage_of_a_bundle_is_named(
                 said = capsys.readouterr()
                 assert (status, said.err) == (3, ""), f"{name}: {what}"
                 assert name.as_posix() in said.out, f"{name}: {what}\n{said.out}"
-            shutil.rmtree(copy)
             done += 1
     assert done > 100
+    assert not found_in(copy)
 
 
 def faults(pools: Path) -> dict[str, list[str]]:
@@ -131,16 +137,14 @@ def test_every_damage_of_a_pool_is_named(built: tuple[Path, list[str]], tmp_path
     assert faults(folder / "pools") == {}
     names = [path.relative_to(folder / "pools") for path in files(folder / "pools" / "one")]
     assert {"texts", "ids", "overlaps", "near"} <= {name.parts[2] for name in names if len(name.parts) > 2}
+    copy = Path(shutil.copytree(folder / "pools", tmp_path / "copy"))
     for name in names:
-        copy = tmp_path / "copy"
-        for what in dict(damages(folder / "pools" / name)):
+        for what in each_damage(folder / "pools" / name, copy / name):
             if name.name == "latest" and what in ("longer", "link"):
                 continue  # a line break more; a pointer is read, wherever it lies
-            shutil.copytree(folder / "pools", copy)
-            dict(damages(copy / name))[what]()
             found = " ".join(line for own in faults(copy).values() for line in own)
             assert name.name in found, f"{name}: {what}"
-            shutil.rmtree(copy)
+        assert faults(copy) == {}
 
 
 def test_files_of_other_folders_and_files_too_many_are_named(built: tuple[Path, list[str]], tmp_path: Path) -> None:

@@ -160,7 +160,9 @@ def check(numbers: Sequence[int], tmp_path: Path, tokenizer: Path) -> None:
 
 
 def test_a_bundle_depends_on_nothing_around_its_build(tmp_path: Path, tiny_tokenizer: Path) -> None:  # noqa: F811
-    check(range(1, 3), tmp_path, tiny_tokenizer)
+    # The blocks, files' order, hash seed and zone of the first are unusual, and threads and locale of the second, which
+    # uses the pools that the first made.
+    check((15, 7), tmp_path, tiny_tokenizer)
 
 
 @pytest.mark.torture

@@ -85,15 +85,18 @@ def test_the_same_seed_gives_the_same_adapter_and_another_does_not(train: Train,
 def test_a_run_that_was_killed_goes_on_to_the_same_losses(
     train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
 ) -> None:
+    """Before its first checkpoint, and then after another."""
     settings = [STEPS, MANY, "train.save_steps=2", "train.eval_steps=2", "lora.dropout=0.1", "train.learning_rate=0.01"]
     assert train("qwen3", *settings, out="whole") == 0
     broken = tmp_path / "broken"
-    process = started(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
-    wait_for(process, "5/6")
-    process.kill()
-    process.wait()
-    assert manifest(broken)["state"] == "running"
-    assert not list(broken.glob("*_lora_adapter"))
+    begun = command(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
+    for words, step in ((begun, 1), (resumed(broken, tmp_path), 5)):
+        process = said_by(words)
+        wait_for(process, f"{step}/6")
+        process.kill()
+        process.wait()
+        assert manifest(broken)["state"] == "running"
+        assert not list(broken.glob("*_lora_adapter"))
     assert main(PROGRAM, going_on(broken, tmp_path)) == 0
     assert_the_same(broken, tmp_path / "whole")
     found = manifest(broken)
@@ -119,10 +122,6 @@ def command(out: Path, bundle: Path, model: Path, settings: list[str], folder: P
     ]
 
 
-def started(*arguments: Any) -> subprocess.Popen[str]:
-    return said_by(command(*arguments))
-
-
 def said_by(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         words,
@@ -146,6 +145,10 @@ def going_on(run: Path, folder: Path) -> list[str]:
     return ["sft", f"resume={run}", f"paths.runs={folder / 'runs'}"]
 
 
+def resumed(run: Path, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "train", *going_on(run, folder)]
+
+
 def test_a_run_that_was_interrupted_in_steps_goes_on_to_the_same_losses(
     train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
 ) -> None:
@@ -153,8 +156,9 @@ def test_a_run_that_was_interrupted_in_steps_goes_on_to_the_same_losses(
     settings += ["train.eval_steps=4", "train.logging_steps=1", "lora.dropout=0.1", "train.learning_rate=0.01"]
     assert train("qwen3", *settings, out="whole") == 0
     broken = tmp_path / "broken"
-    process = started(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
-    for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 4)):
+    begun = command(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
+    for words, number, step in ((begun, signal.SIGINT, 2), (resumed(broken, tmp_path), signal.SIGTERM, 4)):
+        process = said_by(words)
         wait_for(process, f"{step}/8")
         process.send_signal(number)
         said = process.communicate(timeout=60)[0]
@@ -164,8 +168,6 @@ def test_a_run_that_was_interrupted_in_steps_goes_on_to_the_same_losses(
         assert step <= saved < 8
         assert f"step {saved} is saved; to go on: python -m train sft resume={broken}" in said
         assert manifest(broken)["state"] == "interrupted"
-        if number == signal.SIGINT:
-            process = said_by([sys.executable, "-m", "train", *going_on(broken, tmp_path)])
     assert main(PROGRAM, going_on(broken, tmp_path)) == 0
     assert_the_same(broken, tmp_path / "whole")
 
