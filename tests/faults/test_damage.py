@@ -118,7 +118,7 @@ def test_every_damage_of_a_bundle_is_named(
         for what in each_damage(folder / "bundle" / name, copy / name):
             if name.as_posix() != "manifest.json":
                 assert name.as_posix() in found_in(copy), f"{name}: {what}"
-            if name.as_posix() in ("manifest.json", "val.jsonl"):  # the whole command
+            if name.as_posix() in ("manifest.json", "val.jsonl") and what in ("cut", "delete", "link"):  # all of it
                 status = main(PROGRAM, ["verify", f"bundle={copy}"])
                 said = capsys.readouterr()
                 assert (status, said.err) == (3, ""), f"{name}: {what}"
