@@ -19,7 +19,7 @@ from pipeline.sources.arrow_rows import read_arrow
 from pipeline.sources.files import RawFile
 
 MIB = 1 << 20
-LIMIT = 512 * MIB
+LIMIT = 192 * MIB
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_what_expands_to_more_than_it_may_is_refused(
 ) -> None:
     """Some kilobytes that stand for 8 MiB, and for more than there may be."""
     monkeypatch.setattr(arrow_process, "_MEMORY_BYTES", LIMIT)
-    for mebibytes in (8, 640):
+    for mebibytes in (8, 256):
         write(pa.array(["x" * MIB] * mebibytes, pa.large_string()), tmp_path / name)
         assert (tmp_path / name).stat().st_size < MIB
         if mebibytes * MIB < LIMIT:

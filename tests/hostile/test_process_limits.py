@@ -29,7 +29,7 @@ MIB = 1 << 20
 SLACK = 64 * MIB  # what such a process frees or takes by itself meanwhile
 ROW: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}
 # Seconds for an answer here, and for how long a process is held up: less than that, and more.
-LIMIT, WITHIN, PAST = 2.0, 0.3, 4.0
+LIMIT, WITHIN, PAST = 1.0, 0.2, 3.0
 
 
 @pytest.mark.parametrize("suffices", [True, False])
@@ -75,7 +75,7 @@ def test_a_template_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(renderer, "_ANSWER_SECONDS", LIMIT)
         with held_up(template._child, WITHIN):
             assert template.rows([ROW])[0]["text"] == "Hi"
-        with held_up(template._child, PAST), pytest.raises(TemplateError, match="more than 2 seconds"):
+        with held_up(template._child, PAST), pytest.raises(TemplateError, match="more than 1 seconds"):
             template.rows([ROW])
 
 
@@ -87,7 +87,7 @@ def test_a_judge_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(judge, "_SECONDS", LIMIT)
         with held_up(own._child, WITHIN):
             assert question() == {"violation": None}
-        with held_up(own._child, PAST), pytest.raises(UndecidedError, match="more than 2 seconds"):
+        with held_up(own._child, PAST), pytest.raises(UndecidedError, match="more than 1 seconds"):
             question()
     finally:
         own.close()
