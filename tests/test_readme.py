@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from eval.__main__ import PROGRAM as EVALUATOR
+from pipeline.cli.front import main
+from train.__main__ import PROGRAM as TRAINER
+
 MODEL = "Qwen/Qwen3-0.6B"
 TOKENIZER = Path(__file__).resolve().parents[2] / "shared" / "data" / "qwen3_tokenizer"
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
@@ -50,14 +54,16 @@ def test_every_command_works(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", TRAINING)
-def test_every_command_of_training_can_be_composed(command: str, folder: Path) -> None:
+def test_every_command_of_training_can_be_composed(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Trainings take minutes; `tests/train` and `tests/eval` run them on tiny models."""
-    arguments = shlex.split(command, comments=True)[1:]
-    done = subprocess.run(
-        [sys.executable, *arguments, "--cfg", "job"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "paths:" in done.stdout
+    monkeypatch.chdir(folder)
+    _, _, program, *arguments = shlex.split(command, comments=True)
+    status = main(TRAINER if program == "train" else EVALUATOR, [*arguments, "--cfg", "job"])
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    assert "paths:" in said.out
 
 
 def test_the_build_shown_is_the_build_made(folder: Path) -> None:

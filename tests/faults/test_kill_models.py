@@ -90,6 +90,8 @@ def test_a_training_killed_while_it_saves_goes_on(trained: tuple[Place, list[str
     assert main(TRAINER, sft(place, told, "run")) == 0
     assert state(place.folder / "run") == "done"
     assert (place.left(), place.faults()) == ([], [])
+    assert main(TRAINER, sft(place, told, "whole")) == 0
+    assert reached(place.folder / "run") == reached(place.folder / "whole")
 
 
 def test_an_evaluation_killed_while_it_writes_leaves_nothing(

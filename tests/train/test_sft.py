@@ -82,26 +82,36 @@ def test_the_same_seed_gives_the_same_adapter_and_another_does_not(train: Train,
     assert adapter_bytes(tmp_path / "a") == adapter_bytes(tmp_path / "b") != adapter_bytes(tmp_path / "c")
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_losses(
+def test_a_run_that_was_killed_and_interrupted_goes_on_to_the_same_losses(
     train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
 ) -> None:
-    """Before its first checkpoint, and then after another."""
-    settings = [STEPS, MANY, "train.save_steps=2", "train.eval_steps=2", "lora.dropout=0.1", "train.learning_rate=0.01"]
+    """Killed before its first checkpoint, and then interrupted twice; `tests/faults` kills while one is written."""
+    settings = ["train.max_steps=8", MANY, "train.gradient_accumulation_steps=8", "train.save_steps=3"]
+    settings += ["train.eval_steps=4", "train.logging_steps=1", "lora.dropout=0.1", "train.learning_rate=0.01"]
     assert train("qwen3", *settings, out="whole") == 0
     broken = tmp_path / "broken"
-    begun = command(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
-    for words, step in ((begun, 1), (resumed(broken, tmp_path), 5)):
+    words = command(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
+    for number, step in ((signal.SIGKILL, 1), (signal.SIGINT, 2), (signal.SIGTERM, 4)):
         process = said_by(words)
-        wait_for(process, f"{step}/6")
-        process.kill()
-        process.wait()
-        assert manifest(broken)["state"] == "running"
+        wait_for(process, f"{step}/8")
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[0]
         assert not list(broken.glob("*_lora_adapter"))
+        words = [sys.executable, "-m", "train", *going_on(broken, tmp_path)]
+        if number == signal.SIGKILL:
+            assert manifest(broken)["state"] == "running"
+            continue
+        assert process.returncode == 128 + number, said
+        assert not list(broken.rglob(".*.writing-*"))
+        saved = max(int(path.name.removeprefix("step-")) for path in (broken / "checkpoints").iterdir())
+        assert step <= saved < 8
+        assert f"step {saved} is saved; to go on: python -m train sft resume={broken}" in said
+        assert manifest(broken)["state"] == "interrupted"
     assert main(PROGRAM, going_on(broken, tmp_path)) == 0
     assert_the_same(broken, tmp_path / "whole")
     found = manifest(broken)
     assert found["state"] == "done"
-    assert "resume=" in found["resumed"][0]["command"]
+    assert ["resume=" in one["command"] for one in found["resumed"]] == [True] * 3
     assert "resume=" not in found["command"]
 
 
@@ -143,33 +153,6 @@ def wait_for(process: subprocess.Popen[str], begin: str) -> None:
 
 def going_on(run: Path, folder: Path) -> list[str]:
     return ["sft", f"resume={run}", f"paths.runs={folder / 'runs'}"]
-
-
-def resumed(run: Path, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "train", *going_on(run, folder)]
-
-
-def test_a_run_that_was_interrupted_in_steps_goes_on_to_the_same_losses(
-    train: Train, tmp_path: Path, bundle: Path, tiny_model: Callable[[str], Path]
-) -> None:
-    settings = ["train.max_steps=8", MANY, "train.gradient_accumulation_steps=16", "train.save_steps=100"]
-    settings += ["train.eval_steps=4", "train.logging_steps=1", "lora.dropout=0.1", "train.learning_rate=0.01"]
-    assert train("qwen3", *settings, out="whole") == 0
-    broken = tmp_path / "broken"
-    begun = command(broken, bundle, tiny_model("qwen3"), settings, tmp_path)
-    for words, number, step in ((begun, signal.SIGINT, 2), (resumed(broken, tmp_path), signal.SIGTERM, 4)):
-        process = said_by(words)
-        wait_for(process, f"{step}/8")
-        process.send_signal(number)
-        said = process.communicate(timeout=60)[0]
-        assert process.returncode == 128 + number, said
-        assert not list(broken.rglob(".*.writing-*"))
-        saved = max(int(path.name.removeprefix("step-")) for path in (broken / "checkpoints").iterdir())
-        assert step <= saved < 8
-        assert f"step {saved} is saved; to go on: python -m train sft resume={broken}" in said
-        assert manifest(broken)["state"] == "interrupted"
-    assert main(PROGRAM, going_on(broken, tmp_path)) == 0
-    assert_the_same(broken, tmp_path / "whole")
 
 
 def test_a_damaged_bundle_is_refused(
