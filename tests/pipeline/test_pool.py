@@ -79,12 +79,13 @@ def test_the_address_follows_content_and_settings_but_not_the_place(alpaca: Any,
     assert not make_pool(moved, pools, MOST).made
     others = [
         make_pool(dataclasses.replace(alpaca, path=raw_file(tmp_path / "other", ROWS[1:])), pools, MOST),
+        make_pool(dataclasses.replace(alpaca, path=raw_file(tmp_path / "as long", ROWS[::-1])), pools, MOST),
         make_pool(dataclasses.replace(alpaca, tags=("x",)), pools, MOST),
         make_pool(dataclasses.replace(alpaca, options={"language": "en"}), pools, MOST),
         make_pool(alpaca, pools, 5),
         make_pool(alpaca, pools, MOST, max_record_bytes=10**6),
     ]
-    assert len({pool.folder for pool in [first, *others]}) == 6
+    assert len({pool.folder for pool in [first, *others]}) == 7
 
 
 def test_the_same_inputs_give_the_same_bytes(alpaca: Any, tmp_path: Path) -> None:
