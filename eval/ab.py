@@ -19,7 +19,9 @@ import yaml
 from eval.compare import Comparison, compare, find_results
 from pipeline.errors import StoreError
 from pipeline.manifest import open_bundle
+from pipeline.room import require_place, writing
 from pipeline.secrets import scrubbed
+from pipeline.small_files import read_small
 from pipeline.store import read_manifest, replace_text
 from train.data import make_sequences, template_node, training_sequences
 from train.models import find_model
@@ -100,16 +102,21 @@ def _note(asked: Experiment, out: Path) -> None:
     """Note what is asked for. Raises: StoreError if the folder holds something else."""
     wanted = scrubbed(asdict(asked))
     path = out / NOTE
+    require_place("out", out)
     if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            there = dict(json.loads(read_small(path)))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise StoreError(str(path), "is no experiment's note", "name a new folder") from error
         unlike = [name for name in wanted if there.get(name) != wanted[name] and name not in ("buckets", "seed")]
         if unlike:
             what = f"an experiment with other settings stands there ({', '.join(unlike)})"
             raise StoreError(f"out={out}", what, "name a new folder, or the same settings to go on with it")
     elif out.is_dir() and any(out.iterdir()):
         raise StoreError(f"out={out}", "there is something else already", "name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(wanted, ensure_ascii=False, indent=2) + "\n")
+    with writing(path):
+        out.mkdir(parents=True, exist_ok=True)
+        replace_text(path, json.dumps(wanted, ensure_ascii=False, indent=2) + "\n")
 
 
 def _smallest(asked: Experiment, out: Path, paths: TrainPaths, root: Path, with_runs: Sequence[str], say: Say) -> int:

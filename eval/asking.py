@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from tqdm import tqdm
@@ -37,7 +38,7 @@ def of_model(
     )
     texts = [prompts[at] or "" for at in asked]
 
-    def ask(missing: Sequence[int]) -> Iterator[tuple[int, Reply]]:
+    def ask(missing: Sequence[int]) -> Generator[tuple[int, Reply]]:
         own = [texts[at] for at in missing]
         return replies(model, tokenizer, own, settings.max_new_tokens, ends, settings.batch_size)
 
@@ -55,7 +56,7 @@ def of_server(
 
     too_long = 0
 
-    def ask(missing: Sequence[int]) -> Iterator[tuple[int, Reply]]:
+    def ask(missing: Sequence[int]) -> Generator[tuple[int, Reply]]:
         nonlocal too_long
         for at, reply in server_replies(server, [own[at] for at in missing], settings.max_new_tokens):
             if reply is None:
@@ -75,7 +76,7 @@ def _answered(
     keys: tuple[str, str],
     asked: Sequence[int],
     texts: Sequence[str],
-    ask: Callable[[Sequence[int]], Iterator[tuple[int, Reply]]],
+    ask: Callable[[Sequence[int]], Generator[tuple[int, Reply]]],
     name: str,
     say: Say,
 ) -> dict[int, Reply]:
@@ -84,9 +85,9 @@ def _answered(
     with kept_generations(settings.paths.pools, *keys) as kept:
         found = kept.of(texts)
         missing = [at for at in range(len(texts)) if at not in found]
-        fresh = kept.take([texts[at] for at in missing], ask(missing))
-        for at, reply in _progress(fresh, len(missing), f"replies {name}"):
-            found[missing[at]] = reply
+        with closing(kept.take([texts[at] for at in missing], ask(missing))) as fresh:
+            for at, reply in _progress(fresh, len(missing), f"replies {name}"):
+                found[missing[at]] = reply
     spent = time.perf_counter() - began
     fresh_ones = [found[at] for at in missing if at in found]
     made = sum(reply.tokens or 0 for reply in fresh_ones)

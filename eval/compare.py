@@ -19,7 +19,9 @@ from eval.record import (
     Result,
     about,
     finding_entries,
+    new_result,
     open_result,
+    require_result_place,
     value_entries,
     write_csv,
 )
@@ -30,7 +32,6 @@ from eval.subject import BASE
 from eval.table import finding_lines
 from eval.verdict import verdict
 from pipeline.errors import ConfigError, StoreError
-from pipeline.store import lock, new_folder
 from train.run import open_run
 
 Say = Callable[[str], None]
@@ -68,6 +69,7 @@ def usual_names(arms: tuple[Sequence[Result], Sequence[Result]]) -> tuple[str, s
 
 def compare(asked: Comparison, target: Path, pools: Path, command: str, config: Mapping[str, Any], say: Say) -> Path:
     """Compare, say it, and write it to `target`. Raises: StoreError, ConfigError if there is no common ground."""
+    require_result_place(target)
     results = [result for arm in asked.arms for result in arm]
     _require_one_ground(results)
     frame = _common_rows(results, say)
@@ -101,7 +103,7 @@ def compare(asked: Comparison, target: Path, pools: Path, command: str, config: 
         "unlike": unlike,
         "curves": list(learning_curves(asked.arms, asked.names)),
     }
-    with lock(pools, target), new_folder(target) as folder:
+    with new_result(target, pools) as folder:
         write_csv(folder, records)
         folder.write_text(REPORT, comparison_report(metrics, _examples(asked)))
         folder.write_json(METRICS, metrics | {"files": dict(folder.files)})

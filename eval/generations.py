@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from pipeline.folder import file_digest
+from pipeline.room import writing
 from pipeline.store import lock
 from train.generate import Reply
 
@@ -33,7 +34,7 @@ def settings_digest(**settings: Any) -> str:
 class Generations:
     """The replies of one model under one set of settings: a file of JSON lines that only grows.
 
-    A line that a killed process left half-written is none, and its prompt is answered again.
+    A line that a killed process left half-written, or that is damaged, is none, and its prompt is answered again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,14 +46,14 @@ class Generations:
         keys = map(_key, prompts)
         return {at: self.found[key] for at, key in enumerate(keys) if key in self.found}
 
-    def take(self, prompts: Sequence[str], fresh: Iterable[tuple[int, Reply]]) -> Iterator[tuple[int, Reply]]:
+    def take(self, prompts: Sequence[str], fresh: Generator[tuple[int, Reply]]) -> Generator[tuple[int, Reply]]:
         """Hand replies on, each once it is on the disk."""
-        with self.path.open("a", encoding="utf-8") as stream:
+        with closing(fresh):
             for at, reply in fresh:
                 key = _key(prompts[at])
                 line = {"prompt": key, "text": reply.text, "tokens": reply.tokens, "ended": reply.ended}
-                stream.write(json.dumps(line) + "\n")  # in ASCII: lone surrogates stay what they are
-                stream.flush()
+                with writing(self.path), self.path.open("ab") as stream:
+                    stream.write(json.dumps(line).encode() + b"\n")  # in ASCII: lone surrogates stay what they are
                 self.found[key] = reply
                 yield at, reply
 
@@ -61,16 +62,23 @@ class Generations:
 def kept_generations(pools: Path, model: str, settings: str) -> Generator[Generations]:
     """Those of a model under some settings, while no other process adds to them."""
     path = pools / "generations" / f"{model}-{settings}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with lock(pools, path):
-        _mend(path)
+        with writing(path):
+            _mend(path)
         yield Generations(path)
 
 
 def _read(path: Path) -> Iterator[tuple[str, Reply]]:
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        value = json.loads(line)
-        yield value["prompt"], Reply(value["text"], value["tokens"], value["ended"])
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            value = json.loads(line)
+            key, text, tokens, ended = (value[name] for name in ("prompt", "text", "tokens", "ended"))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if isinstance(key, str) and isinstance(text, str):
+            yield key, Reply(text, tokens, ended)
 
 
 def _mend(path: Path) -> None:

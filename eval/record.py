@@ -16,7 +16,8 @@ import io
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +30,9 @@ from eval.verdict import Finding
 from pipeline import __version__
 from pipeline.errors import StoreError
 from pipeline.folder import Folder
+from pipeline.room import require_place, writing
 from pipeline.secrets import scrubbed
-from pipeline.store import read_manifest
+from pipeline.store import damaged_file, lock, new_folder, read_manifest, require_own
 from pipeline.visible import visible
 
 FORMAT = "poolmix evaluation 1"
@@ -55,12 +57,34 @@ class Result:
 
 
 def open_result(folder: Path) -> Result:
-    """A result by its folder, or by the folder that holds it as eval/. Raises: StoreError if there is none."""
+    """A result by its folder, or by the folder that holds it as eval/.
+
+    Raises: StoreError if there is none, or a file of it is not as it was written.
+    """
     for place in (folder, folder / "eval"):
         metrics = read_manifest(place, FORMAT, METRICS)
         if metrics is not None:
+            damage = damaged_file(place, metrics.get("files"))
+            if damage is not None:
+                raise StoreError(f"evaluation {place}", damage, "evaluate again")
             return Result(place, metrics)
     raise StoreError(f"evaluation {folder}", "there is none", "run `python -m eval run run=DIR`, or name its folder")
+
+
+def require_result_place(target: Path) -> None:
+    """Raises: StoreError unless a result can be written there, in place of nothing but an earlier one."""
+    require_place("out", target)
+    with writing(target):
+        require_own(target, FORMAT, "an evaluation", METRICS)
+
+
+@contextmanager
+def new_result(target: Path, pools: Path) -> Generator[Folder]:
+    """The folder of a result. Raises: StoreError where it cannot be written, or something else stands."""
+    with writing(target), lock(pools, target):
+        require_result_place(target)
+        with new_folder(target) as folder, writing(target):
+            yield folder
 
 
 def about(command: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from eval.record import (
     SCORES,
     about,
     finding_entries,
+    new_result,
+    require_result_place,
     value_entries,
     write_csv,
     write_generations,
@@ -30,9 +32,7 @@ from eval.subject import BASE, TUNED, Subject, find_subject
 from eval.table import value_lines
 from eval.verdict import verdict
 from pipeline import ending
-from pipeline.errors import StoreError
 from pipeline.names import file_part
-from pipeline.store import lock, new_folder
 
 Say = Callable[[str], None]
 
@@ -41,6 +41,7 @@ def run_evaluation(settings: Evaluation, command: str, root: Path, say: Say) -> 
     """Evaluate and write the result; its folder. Raises: PoolmixError, with everything that was generated kept."""
     subject = find_subject(settings, root, say)
     target = _target(settings, subject)
+    require_result_place(target)
     rows = choose_rows(subject.bundle, settings.limit)
     within = buckets(rows.frame, settings.buckets)
     counts = dict(rows.frame.group_by("source").len().sort("source").iter_rows())
@@ -67,7 +68,7 @@ def run_evaluation(settings: Evaluation, command: str, root: Path, say: Say) -> 
         "verdict": said,
         "seconds": {name: round(spent, 1) for name, spent in found.seconds.items()},
     }
-    with lock(settings.paths.pools, target), new_folder(target) as folder:
+    with new_result(target, settings.paths.pools) as folder:
         write_csv(folder, records)
         write_table(folder, SCORES, found.scores)
         write_table(folder, ROWS, rows.frame)
@@ -79,7 +80,7 @@ def run_evaluation(settings: Evaluation, command: str, root: Path, say: Say) -> 
 
 
 def _target(settings: Evaluation, subject: Subject) -> Path:
-    """Where the result goes. Raises: StoreError where something stands that is no earlier result."""
+    """Where the result goes."""
     if settings.out is None and subject.run is not None:
         return subject.run.folder / "eval"
     if settings.out is None:
@@ -88,9 +89,6 @@ def _target(settings: Evaluation, subject: Subject) -> Path:
             settings.paths.runs
             / f"eval-{subject.bundle.manifest['name']}-{file_part(name)}-{datetime.now():%Y%m%d-%H%M%S}"
         )
-    there = list(settings.out.iterdir()) if settings.out.is_dir() else []
-    if there and not (settings.out / METRICS).is_file():
-        raise StoreError(f"out={settings.out}", "there is something else already", "name a new folder")
     return settings.out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,7 @@ class Prompt:
     tools: Sequence[Mapping[str, Any]] | None
 
 
-def server_replies(server: Server, prompts: Sequence[Prompt], max_new_tokens: int) -> Iterator[_Found]:
+def server_replies(server: Server, prompts: Sequence[Prompt], max_new_tokens: int) -> Generator[_Found]:
     """The greedy answer to each prompt with its place among them, as they come; nothing is asked without prompts.
 
     What an answer becomes says `read_reply`; it is None for a prompt that is longer than the server takes. The server
@@ -143,12 +143,13 @@ async def _models(client: AsyncOpenAI, server: Server) -> list[str] | None:
         response = await quick.get("/models", cast_to=httpx2.Response)
         match json.loads(response.content):
             case {"data": [*listed]}:
-                return [model["id"] for model in listed if isinstance(model, dict) and "id" in model]
+                names = [model.get("id") for model in listed if isinstance(model, dict)]
+                return [name for name in names if isinstance(name, str)]
             case _:
                 return None
     except APIConnectionError as error:
         raise explained(error, server, None) from error
-    except (APIStatusError, ValueError):
+    except (APIStatusError, ValueError, RecursionError):
         return None  # whether prompts are answered is seen from the first
 
 

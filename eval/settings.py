@@ -9,8 +9,8 @@ from typing import Any
 
 from eval.measures import MEASURES, METRICS
 from eval.server import APIS, Server
+from pipeline.configuration import read_out
 from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
-from pipeline.names import PATH_RULE, is_path
 from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
 from train.models import ModelSettings, read_model
 from train.settings import DEVICES, DTYPES, QUANTS, Hardware, TrainPaths, read_train_paths
@@ -54,7 +54,6 @@ def read_evaluation(config: Mapping[str, Any]) -> Evaluation:
     node = Settings(config.get("eval"), "eval", errors)
     node.known({"metrics", "buckets", "max_new_tokens", "batch_size"})
     whole = (is_whole(1), "a whole number above 0")
-    out = top.value("out", is_path, PATH_RULE, "DIR")
     metrics = node.required("metrics", is_text_list, "a list of measures", "[perplexity]", [])
     for name in metrics:
         if name not in METRICS:
@@ -69,7 +68,7 @@ def read_evaluation(config: Mapping[str, Any]) -> Evaluation:
         bundle=top.value("bundle", is_text, "a bundle's folder or name, or latest", "latest"),
         run=top.value("run", is_text, "a run's folder or name, or latest", "latest"),
         allow_other_bundle=bool(top.value("allow_other_bundle", is_bool, "true or false", "true", False)),
-        out=None if out is None else Path(out).expanduser(),
+        out=read_out(top),
         limit=top.value("limit", *whole, "100"),
         seed=top.required("seed", is_whole(0), "a whole number from 0", "42", 0),
         server=_server(top),

@@ -60,7 +60,7 @@ def _text(message: Mapping[str, Any], ended: bool, tokens: int | None) -> str | 
         return None
     try:
         text = "\n".join([*([content] if content else []), *(_call(call["function"]) for call in calls)])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return None
     if not thought:
         return text

@@ -31,7 +31,7 @@ from pipeline.mix.strategies import plan_mix
 from pipeline.needs import require_for_inputs, require_for_mix
 from pipeline.places import stack
 from pipeline.pool import Pool
-from pipeline.publish import publish
+from pipeline.publish import publish, require_replaceable
 from pipeline.room import require_place
 from pipeline.selection import select_rows
 from pipeline.sources.files import find_files
@@ -49,6 +49,8 @@ def build(settings: Build, with_: Tools, command: str, sweep: bool, say: report.
     Raises: PoolmixError for what the user can mend; finished pools stay, nothing else is left behind.
     """
     require_settings(settings)
+    if settings.out is not None and not sweep:  # in a sweep it holds a folder for each job
+        require_replaceable(settings.out)
     with using(settings.paths.pools):
         return _build(settings, with_, command, sweep, say)
 

@@ -74,7 +74,7 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
         bad_rows=read_bad_rows(config, errors),
         seed=top.required("seed", is_whole(0), "a whole number from 0", "42", 0),
         paths=read_paths(config, errors),
-        out=_out(top),
+        out=read_out(top),
         threads=top.value("threads", is_whole(1), "a whole number above 0", "2"),
         inputs=read_inputs(config, root, sources, errors),
         config=scrubbed(config),
@@ -86,11 +86,12 @@ def read_build(config: Mapping[str, Any], root: Path) -> Build:
     return build
 
 
-def _out(top: Settings) -> Path | None:
+def read_out(top: Settings) -> Path | None:
+    """The folder that a result goes to, where one is named; what stands there is replaced."""
     text = top.value("out", is_path, PATH_RULE, "DIR")
     path = None if text is None else Path(text).expanduser()
     if path is not None and Path.cwd().is_relative_to(os.path.abspath(path)):
-        what = "is the folder you work in, or above it, and would be exchanged with the bundle"
+        what = "is the folder you work in, or above it, and would be replaced"
         top.errors.append(ConfigError(f"out={text}", what, "name a new folder, or call from another"))
     return path
 

@@ -15,13 +15,12 @@ import xxhash
 from pipeline import report
 from pipeline.bundle import JSONL, Outcome, copy_split, write_split
 from pipeline.configuration import Build
-from pipeline.errors import ConfigError
 from pipeline.folder import DATA, Folder
 from pipeline.manifest import FORMAT, bundle_manifest, card
 from pipeline.pool import DUPLICATES, LINES
 from pipeline.room import require_room, writing
 from pipeline.schema import REFUSED_COLUMNS
-from pipeline.store import lock, new_folder, open_table, whole_manifest, write_pointer
+from pipeline.store import lock, new_folder, open_table, require_own, whole_manifest, write_pointer
 from pipeline.tokens.cutting import EncodedRows
 from pipeline.tokens.dataset import tokens_key, write_tokens
 from pipeline.tokens.of_bundle import encode_table, rendered, rows_in_order
@@ -35,15 +34,8 @@ def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep
     folder = settings.paths.bundles / name
     if settings.out is not None:
         folder = settings.out / name if sweep else settings.out
-    if folder.is_symlink():
-        raise ConfigError(
-            f"out={folder}", "is a link, which would be replaced", f"name the folder: out={folder.resolve()}"
-        )
-    if folder.exists() and not (folder / "manifest.json").is_file() and any(folder.iterdir()):
-        raise ConfigError(
-            f"out={folder}", "the folder holds something else than a bundle", "name a new or empty folder"
-        )
     with writing(folder), lock(settings.paths.pools, folder) as waited:
+        require_replaceable(folder)
         # What the process that was waited for made serves, but for a validation split that may have been another then.
         if not waited or outcome.earlier is not None or not _is_made(folder, own):
             require_room(folder, bundle_bytes(outcome))
@@ -53,6 +45,12 @@ def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep
     with writing(settings.paths.bundles / "latest"):
         write_pointer(settings.paths.bundles / "latest", folder.name if inside else str(folder.resolve()))
     return folder
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raises: StoreError if something else than a bundle stands there."""
+    with writing(folder):
+        require_own(folder, FORMAT, "a bundle", signs=("dataset_dict.json", "train", "validation"))
 
 
 def _is_made(folder: Path, own: str) -> bool:

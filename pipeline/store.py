@@ -139,6 +139,20 @@ def read_manifest(folder: Path, format: str, name: str = "manifest.json") -> dic
     return manifest if isinstance(manifest, dict) and manifest.get("format") == format else None
 
 
+def require_own(folder: Path, format: str, what: str, name: str = "manifest.json", signs: Sequence[str] = ()) -> None:
+    """Raises: StoreError unless nothing is lost when `folder` is replaced: it is free, or has a manifest of this
+    format, or, where that is damaged, what else tells such a folder (`signs`)."""
+    if folder.is_symlink():
+        raise StoreError(f"out={folder}", "is a link, which would be replaced", f"name the folder: {folder.resolve()}")
+    if not folder.exists() or read_manifest(folder, format, name) is not None:
+        return
+    if not folder.is_dir():
+        raise StoreError(f"out={folder}", "is no folder", "name a new or empty folder")
+    if any(folder.iterdir()) and not (signs and all((folder / sign).exists() for sign in signs)):
+        fault = f"the folder holds something else than {what}"
+        raise StoreError(f"out={folder}", fault, "name a new or empty folder")
+
+
 def whole_manifest(folder: Path, format: str) -> dict[str, Any] | None:
     """The same, or None where one of the folder's files is not as it was written."""
     manifest = read_manifest(folder, format)

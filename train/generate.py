@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class Reply:
 
 def replies(
     model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int, ends: Sequence[int], at_once: int = 8
-) -> Iterator[tuple[int, Reply]]:
+) -> Generator[tuple[int, Reply]]:
     """The greedy answer to each prompt with its place among them, `at_once` prompts at a time, the longest first.
 
     Prompts of about one length share a batch, so there is little padding, and what memory it takes shows at once.

@@ -24,7 +24,6 @@ comparison's folder.
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli.front import Job
@@ -37,6 +36,7 @@ def run(config: dict[str, Any], job: Job) -> None:
 
     prepare_libraries(None)
     from eval.ab import Experiment, run_experiment
+    from pipeline.configuration import read_out
     from pipeline.errors import ConfigErrors, PoolmixError
     from train.settings import read_train_paths
 
@@ -57,12 +57,12 @@ def run(config: dict[str, Any], job: Job) -> None:
         seed=top.required("seed", is_whole(0), "a whole number from 0", "42", 0),
         **lists,
     )
-    out = top.value("out", is_text, "a folder", "DIR")
+    out = read_out(top)
     paths = read_train_paths(config, errors)
     if errors:
         raise ConfigErrors(errors)
     name = f"ab-{asked.a[0]}-{asked.b[0]}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder = Path(out).expanduser() if out else paths.runs / name
+    folder = out or paths.runs / name
     print(run_experiment(asked, folder, paths, root(), job.command, config, lambda line: print(line, flush=True)))
 
 

@@ -20,7 +20,6 @@ metrics.json, metrics.csv, report.html.
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli.front import Job
@@ -32,8 +31,9 @@ def run(config: dict[str, Any], job: Job) -> None:
 
     prepare_libraries(None)
     from eval.compare import Comparison, compare, find_results, usual_names
+    from pipeline.configuration import read_out
     from pipeline.errors import ConfigErrors, PoolmixError
-    from pipeline.settings import Settings, is_text, is_text_list, is_whole
+    from pipeline.settings import Settings, is_text_list, is_whole
     from train.settings import read_train_paths
 
     errors: list[PoolmixError] = []
@@ -42,7 +42,7 @@ def run(config: dict[str, Any], job: Job) -> None:
     arms = [_arm(top, key) for key in ("a", "b")]
     names = top.value("names", _is_pair, "two different names", "[old, new]")
     seed = top.required("seed", is_whole(0), "a whole number from 0", "42", 0)
-    out = top.value("out", is_text, "a folder", "DIR")
+    out = read_out(top)
     node = Settings(config.get("eval"), "eval", errors)
     node.known({"buckets"})
     chosen = node.value("buckets", is_text_list, "a list of buckets, or null", "[all]")
@@ -50,7 +50,7 @@ def run(config: dict[str, Any], job: Job) -> None:
     if errors:
         raise ConfigErrors(errors)
     a, b = (find_results(arm, paths.runs) for arm in arms)
-    target = Path(out).expanduser() if out else paths.runs / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
+    target = out or paths.runs / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
     asked = Comparison((a, b), (names[0], names[1]) if names else usual_names((a, b)), chosen, seed)
     print(compare(asked, target, paths.pools, job.command, config, lambda line: print(line, flush=True)))
 

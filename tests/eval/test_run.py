@@ -133,7 +133,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path: Path) -> N
         stream.write('{"prompt": "half a li')
     with kept_generations(tmp_path, "model", "how") as kept:
         assert kept.of(prompts) == dict(enumerate(made[:3]))
-        list(kept.take(prompts[3:], iter(enumerate(made[3:]))))
+        list(kept.take(prompts[3:], (one for one in enumerate(made[3:]))))
     assert Generations(path).of(prompts) == dict(enumerate(made))
 
 

@@ -441,6 +441,8 @@ CHAT = "/v1/chat/completions"
         (only({"content": None}), 1, 'without a reply in it ({"choices": [{"message": {"content": null}', "log"),
         (only({"content": ["a"]}), 1, "without a reply in it", "log"),
         (only({"content": "", "tool_calls": [{"name": "add"}]}), 1, "without a reply in it", "log"),
+        (only({"content": None, "tool_calls": [{"function": "x"}]}), 1, "without a reply in it", "log"),
+        (only({"content": None, "tool_calls": [{"function": None}]}), 1, "without a reply in it", "log"),
         (only({"content": "so far"}, finish_reason="abort"), 1, "without a reply in it", "log"),
         (Fault(200, "x" * 99, cut=True), 2, "breaks off in the middle of an answer (peer closed conn", "log"),
         (Fault(silent=3), 2, f"no answer from {CHAT} within 0.2 s, tried 2 times", "raise server.timeout=0.2"),
@@ -458,6 +460,13 @@ def test_an_error_says_how_to_mend_it(
     assert found == {0: Reply("good", 2, True)}
     assert len(served.asked("bad")) == tries
     assert not served.asked("never asked")
+
+
+@pytest.mark.parametrize("listed", ["[" * 99_999, {"data": [{"id": 5}, {"id": ["a"]}, {"id": "small"}, None]}])
+def test_a_list_of_models_that_is_none_ends_nothing(served: Served, server: Server, listed: Any) -> None:
+    served.faults = {"GET": [Fault(body=listed)], "bad": [Fault(400, {"detail": "no"})]}
+    _, said = until_error(replace(server, model="smal"), ["bad"])
+    assert "HTTP 400" in said
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -383,9 +384,29 @@ def test_every_missing_file_is_named_before_any_work(capsys: pytest.CaptureFixtu
 
 def test_a_folder_with_something_else_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine").mkdir()
-    Path("mine/thesis.txt").write_text("years of work")
-    assert "something else" in fail(capsys, "out=mine")
-    assert Path("mine/thesis.txt").read_text() == "years of work"
+    for name in ("thesis.txt", "manifest.json"):  # that of another program, too
+        (Path("mine") / name).write_text('{"name": "years of work"}')
+        assert "something else than a bundle" in fail(capsys, "out=mine")
+        assert not Path("data_pools").exists(), "it is said before any work"
+    assert (Path("mine") / "thesis.txt").read_text() == '{"name": "years of work"}'
+
+
+def test_no_file_and_no_pool_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = build(capsys)
+    pool = next(path for path in Path("data_pools/pools/cmath").iterdir() if path.is_dir())
+    assert "something else than a bundle" in fail(capsys, f"out={pool}")
+    shutil.rmtree(bundle)
+    bundle.write_text("")
+    assert "is no folder" in fail(capsys)
+    assert bundle.read_text() == ""
+
+
+def test_a_bundle_whose_manifest_is_damaged_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = build(capsys)
+    whole = manifest(bundle)
+    (bundle / "manifest.json").write_text("{")
+    assert build(capsys) == bundle
+    assert manifest(bundle)["digest"] == whole["digest"]
 
 
 HEAVY = "[m for m in ('torch', 'datasets', 'transformers', 'pandas') if m in sys.modules]"
