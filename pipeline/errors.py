@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from pipeline.visible import visible
+
 _NAMES, _NAME_CHARS = 50, 80  # that a message has
 
 
@@ -12,13 +14,14 @@ class PoolmixError(Exception):
     """A mistake that the user can mend. The command line prints it in two lines and exits with `status`.
 
     `where` names the place (a source and row, a file, a setting), `what` says what was found and what
-    is allowed there, `fix` is an instruction, best of all an override that can be pasted.
+    is allowed there, `fix` is an instruction, best of all an override that can be pasted. Names and texts from outside
+    may be in them: a line break there makes no line.
     """
 
     status = 2
 
     def __init__(self, where: str, what: str, fix: str) -> None:
-        super().__init__(f"{where}: {what}\n  fix: {fix}")
+        super().__init__(f"{visible(where)}: {visible(what)}\n  fix: {visible(fix)}")
         self.where, self.what, self.fix = where, what, fix
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.front import Job
+from pipeline.visible import visible
 
 if TYPE_CHECKING:
     from pipeline.input_settings import InputSettings
@@ -59,7 +60,7 @@ def _print_checks(where: Path, checks: Iterable[Check]) -> int:
         failed += bool(check.faults)
         print(f"{'FAILED' if check.faults else 'ok':<6}  {check.name:<17}  {check.promise}", flush=True)
         for fault in check.faults[:_SHOWN]:
-            print(f"{'':<27}{fault}")
+            print(f"{'':<27}{visible(fault)}")
         if len(check.faults) > _SHOWN:
             print(f"{'':<27}… and {len(check.faults) - _SHOWN:,} more")
     print(f"{where}: {f'{failed} of its promises do not hold' if failed else 'all promises hold'}")

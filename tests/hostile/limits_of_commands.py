@@ -19,9 +19,10 @@ from pipeline.cli.front.references import reference_errors
 from pipeline.errors import ConfigError, listed
 from pipeline.filters.expression import read_filter
 from pipeline.mix.settings import read_mix
-from pipeline.names import name_fault
+from pipeline.names import is_path, name_fault
 from pipeline.render import sandbox
 from pipeline.settings import Settings
+from pipeline.sniff.sniff import sniff
 from pipeline.tokens import tokenizer
 
 
@@ -98,6 +99,24 @@ def _name(size: int, _: Any) -> str:
     return name_fault("题" * (size // 3) + "x" * (size % 3)) or ""
 
 
+def _part(size: int, _: Any) -> str:
+    return "" if is_path("a/" + "题" * (size // 3) + "x" * (size % 3)) else "is too long"
+
+
+def _model_name(size: int, _: Any) -> str:
+    models = pytest.importorskip("train.models")
+    errors: list[Any] = []
+    models.read_model({"model": {"id": "a/" + "x" * size}}, errors)
+    return next((error.what for error in errors if "its last part" in error.what), "")
+
+
+def _files(size: int, tools: Any) -> str:
+    for number in range(size):
+        (tools.folder / f"{number}.jsonl").write_text('{"instruction": "a", "output": "b"}')
+    found = sniff(str(tools.folder), 1, 100)
+    return f"{found.unread} not looked at" if found.unread else ""
+
+
 def _names(size: int, _: Any) -> str:
     found = listed([f"n{k}" for k in range(size)])
     return found.rpartition(" and ")[2] if "more" in found else ""
@@ -168,6 +187,9 @@ def _shrunk(size: int, tools: Any) -> str:
 OF_COMMANDS: tuple[Limit, ...] = (
     Limit("_NAMES", "pipeline.errors", _names),
     Limit("LONGEST", "pipeline.names", _name),
+    Limit("_SHORT", "train.models", _model_name),
+    Limit("_MOST", "pipeline.names", _part),
+    Limit("MAX_FILES", "pipeline.sniff.sniff", _files),
     Limit("MOST_BYTES", "pipeline.cli.front.own_files", _bytes_of_yaml),
     Limit("MOST_DEPTH", "pipeline.cli.front.own_files", _depth_of_yaml),
     Limit("MOST_VALUES", "pipeline.cli.front.own_files", _values_of_yaml),

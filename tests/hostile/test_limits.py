@@ -171,6 +171,8 @@ ELSEWHERE: list[tuple[str, str | None]] = [
     ("_SECONDS", "eval.judge"),
     ("_MEMORY_BYTES", "eval.sandbox"),
     ("_ANSWER_SECONDS", "pipeline.sources.arrow_process"),
+    ("_ANSWER_SECONDS", "pipeline.tokens.reference"),
+    ("_ANSWER_SECONDS", "pipeline.tokens.fast"),
     ("_MEMORY_BYTES", "pipeline.sources.arrow_process"),
     ("_MOST_LINE", "pipeline.child"),
     ("_MOST_BYTES", "pipeline.child"),

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.__main__ import PROGRAM
+from pipeline.cli.front import main
 from pipeline.cli.front.outlet import outlets, prints_rows
-from tests.hostile.attacks import CONTROL, captured, run
+from pipeline.errors import StoreError
+from tests.hostile.attacks import CONTROL, build_of, captured, run, write_rows
 
 # Clear the screen, set the clipboard and a title, a link, C1's CSI, ring, go back, begin the line anew, turn it round.
 EVIL = "\x1b[2J\x1b]52;c;ZXZpbA==\x07\x1b]0;t\x1b\\\x1b]8;;http://evil\x07x\x9b31m\x07\b\b\rok\u202e\u2066\x7f\x0b\x0c\u2028"
@@ -121,3 +124,17 @@ def test_rows_that_are_printed_stay_what_they_are(capsys: pytest.CaptureFixture[
         prints_rows()
         print("\x1b[32mhf_" + "a" * 34)
     assert capsys.readouterr().out == "\x1b[32mhf_" + "a" * 34 + "\n"
+
+
+def test_a_name_with_line_breaks_makes_no_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 40)
+    paths = [f"paths.pools={tmp_path / 'pools'}", f"paths.bundles={tmp_path}"]
+    assert main(PROGRAM, [*build_of(str(rows), "template=none"), *paths, f"out={tmp_path / 'b'}"]) == 0
+    forged = "x\nok      keys\nb: all promises hold"
+    (tmp_path / "b" / forged).touch()
+    capsys.readouterr()
+    assert main(PROGRAM, ["verify", f"bundle={tmp_path / 'b'}", *paths]) == 3
+    assert not set(forged.splitlines()) & set(capsys.readouterr().out.splitlines())
+    error = str(StoreError(f"a{forged}", forged, forged))
+    assert len(error.splitlines()) == 2
+    assert error.count("\\n") == 6

@@ -155,6 +155,17 @@ def going_on(run: Path, folder: Path) -> list[str]:
     return ["sft", f"resume={run}", f"paths.runs={folder / 'runs'}"]
 
 
+def test_no_file_and_no_folder_in_use_becomes_a_run(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "x").write_text("")
+    for out, said in (("file", "is not a folder"), ("file/x", "is not a folder"), ("used", "something already")):
+        assert train("llama", STEPS, out=out) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_damaged_bundle_is_refused(
     train: Train, tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

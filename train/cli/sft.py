@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.front import Job
 from pipeline.errors import ConfigError, StoreError
+from pipeline.room import require_place
 
 if TYPE_CHECKING:
     from pipeline.manifest import Bundle
@@ -117,7 +118,8 @@ def _bundle(settings: Train, say: Any) -> str:
 def _folder(settings: Train, bundle: Bundle, sweep: bool) -> Path:
     """A new folder for the run; in a sweep one of its own below `out`. Raises: StoreError if `out` is there already."""
     if settings.out is not None and not sweep:
-        if settings.out.exists() and any(settings.out.iterdir()):
+        require_place("out", settings.out)
+        if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
             raise StoreError(f"out={settings.out}", "there is something already", "name a new folder, or resume=DIR")
         return settings.out
     name = f"{bundle.manifest['name']}-{settings.model.short}-{datetime.now():%Y%m%d-%H%M%S}"
