@@ -28,6 +28,8 @@ from pipeline.pool import Pool
 from pipeline.secrets import scrubbed
 from pipeline.small_files import small
 from pipeline.sources.source import Source
+from pipeline.verify.entries import BundleManifest
+from pipeline.verify.manifest import misfit
 
 _LOG = logging.getLogger(__name__)
 FORMAT = "poolmix bundle 1"
@@ -116,6 +118,9 @@ def open_bundle(name: str, bundles: Path) -> Bundle:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(str(path), f"not a manifest of format '{FORMAT}'", "build the bundle again with this version")
     require_parts(path, bundle_parts(manifest), manifest.get("files"))
+    fault = misfit(manifest, BundleManifest)
+    if fault is not None:
+        raise StoreError(str(path), fault, "build the bundle again")
     return Bundle(folder, manifest, version)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pipeline.small_files import require_regular
+
 _LONGEST = 255  # bytes of a file's name on common file systems
 _MOST_CHARACTERS = 4096  # of a path
 
@@ -15,7 +17,7 @@ def read_pointer(path: Path) -> str:
     Imports nothing that takes time.
     """
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as stream:
+        with require_regular(path).open(encoding="utf-8", errors="surrogateescape") as stream:
             text = stream.read(_MOST_CHARACTERS).strip().replace("\0", "")
     except (OSError, ValueError):
         return ""

@@ -36,12 +36,13 @@ _OF_THE_LIST = ("make", "prune", "paths", "hydra")
 
 @dataclass(frozen=True)
 class _Entry:
-    """A pool: its folder, and whether it is the newest of its source."""
+    """A pool: its folder, whether it is the newest of its source, and what its manifest says, if it has no `faults`."""
 
     folder: Path
     newest: bool
     bytes: int
     manifest: dict[str, Any]
+    faults: list[str]
 
 
 def run(config: dict[str, Any], job: Job) -> None:
@@ -98,18 +99,16 @@ def _make(config: dict[str, Any]) -> None:
 
 def _entries(pools: Path) -> Iterator[_Entry]:
     """The pools by name, the newest of each source first, then the youngest. Other folders are passed over."""
-    from pipeline.pool import FORMAT
-    from pipeline.store import read_manifest
+    from pipeline.verify.manifest import pool_folders, pool_manifest
 
     for source in sorted(pools.iterdir()) if pools.is_dir() else []:
         newest = _newest(source)
-        manifests = {path.parent: read_manifest(path.parent, FORMAT) for path in source.glob("*/manifest.json")}
         found = [
-            _Entry(folder, folder.name == newest, _size(folder), manifest)
-            for folder, manifest in manifests.items()
-            if manifest is not None and manifest.get("fingerprint") == folder.name
+            _Entry(folder, folder.name == newest, _size(folder), *pool_manifest(folder))
+            for folder in pool_folders(source)
         ]
-        yield from sorted(found, key=lambda entry: (not entry.newest, -_made(entry.folder), entry.folder.name))
+        there = [entry for entry in found if entry.folder.exists()]  # not removed by another process, just now
+        yield from sorted(there, key=lambda entry: (not entry.newest, -_made(entry.folder), entry.folder.name))
 
 
 def _newest(source: Path) -> str:
@@ -119,7 +118,8 @@ def _newest(source: Path) -> str:
 
 
 def _made(folder: Path) -> float:
-    return (folder / "manifest.json").stat().st_mtime
+    manifest = folder / "manifest.json"
+    return (manifest if manifest.exists() else folder).stat().st_mtime
 
 
 def _size(folder: Path) -> int:
@@ -132,6 +132,8 @@ def _cells(entry: _Entry) -> list[str]:
     name = f"{'*' if entry.newest else ' '} {visible(entry.folder.parent.name)}/{entry.folder.name}"
     made = datetime.fromtimestamp(_made(entry.folder)).strftime("%Y-%m-%d %H:%M")
     manifest = entry.manifest
+    if entry.faults:
+        return [name, "damaged", "–", "–", f"{entry.bytes:,}", made, visible(entry.faults[0])]
     files = [visible(file["path"]) for file in manifest["inputs"]] or ["(configuration)"]
     return [
         name,
@@ -142,6 +144,15 @@ def _cells(entry: _Entry) -> list[str]:
         made,
         f"{files[0]} and {len(files) - 1:,} more" if len(files) > 1 else files[0],
     ]
+
+
+def _is_pool(folder: Path) -> bool:
+    """Whether a folder says of itself that it is this pool, damaged or not."""
+    from pipeline.pool import FORMAT
+    from pipeline.store import read_manifest
+
+    manifest = read_manifest(folder, FORMAT)
+    return manifest is not None and manifest.get("fingerprint") == folder.name
 
 
 def _prune_beside(pools: Path, pool: Path) -> int:
@@ -187,6 +198,8 @@ def _prune(pools: Path) -> None:
         freed += _clear(source, source.name, ours=(source / "latest").is_file())
     for entry in list(_entries(pools)):
         folder = entry.folder
+        if not _is_pool(folder):  # it cannot be told whose it is
+            continue
         if entry.newest or not _newest(folder.parent):
             freed += _prune_beside(pools, folder) if entry.newest else 0
             continue

@@ -128,7 +128,7 @@ def _in_splits(bundle: Bundle, id: str) -> Found | None:
 
 def _reused(bundle: Bundle) -> bool:
     """Whether the validation rows are those of another bundle, where rows may have other numbers."""
-    return bundle.manifest["config"]["split"]["validation_from"] is not None
+    return bundle.manifest["config"]["split"].get("validation_from") is not None
 
 
 def _in_quarantine(folder: Path, id: str) -> Found | None:
@@ -181,7 +181,7 @@ def _kept(bundle: Bundle, pools: Path, key: str) -> str | None:
     entries = bundle.manifest["sources"]
     refused = read_quarantine(bundle.folder).filter(pl.col("reason") == "filtered").select("source", "row")
     filtered = {f"{source}:{row}" for source, row in refused.iter_rows()}
-    for name in preference(list(entries), bundle.manifest["config"]["dedup"]["prefer"]):
+    for name in preference(list(entries), bundle.manifest["config"]["dedup"].get("prefer")):
         path = pools / name / entries[name]["pool"] / DATA
         if path.is_file():
             table = open_pool(f"{name}/{entries[name]['pool']}", pools).rows()

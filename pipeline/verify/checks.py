@@ -14,8 +14,9 @@ from pipeline.errors import SchemaError, StoreError
 from pipeline.manifest import Bundle
 from pipeline.mix.checks import starved, uneven_use, wrong_quotas
 from pipeline.pool import DUPLICATES, read_duplicates, read_quarantine
+from pipeline.verify.entries import BundleManifest
 from pipeline.verify.files import wrong_files
-from pipeline.verify.manifest import BundleManifest, wrong_manifest, wrong_numbers
+from pipeline.verify.manifest import wrong_manifest, wrong_numbers
 from pipeline.verify.reread import Reread, reread
 from pipeline.verify.spans import wrong_spans
 from pipeline.verify.tokens import wrong_tokens

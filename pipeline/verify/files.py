@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from pipeline.store import damaged_file
-from pipeline.verify.manifest import MANIFEST, Entry
+from pipeline.verify.entries import Entry
+from pipeline.verify.manifest import MANIFEST
 
 
 def wrong_files(folder: Path, files: Mapping[str, Entry], besides: Sequence[str] = ()) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,23 +10,23 @@ from pipeline.dedup.found import FORMAT as NEAR
 from pipeline.errors import SchemaError, StoreError
 from pipeline.folder import DATA
 from pipeline.pointer import read_pointer
-from pipeline.pool import FORMAT, LINES, Pool
+from pipeline.pool import LINES, Pool
 from pipeline.render.texts import FORMAT as TEXTS
 from pipeline.schema import POOL, conform
 from pipeline.store import open_table
 from pipeline.tokens.ids import FORMAT as IDS
 from pipeline.verify.checks import Check
+from pipeline.verify.entries import KeptManifest
 from pipeline.verify.files import wrong_files
-from pipeline.verify.manifest import KeptManifest, PoolManifest, wrong_manifest
+from pipeline.verify.manifest import pool_folders, pool_manifest, wrong_manifest
 
 _KEPT = {"texts": TEXTS, "ids": IDS, "overlaps": OVERLAPS, "near": NEAR}
-_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
 
 def verify_pools(pools: Path) -> Iterator[Check]:
     """A check for each pool, and one for each result kept beside it. Other folders are passed over."""
     for source in sorted(path for path in pools.glob("[!.]*") if path.is_dir()):
-        found = sorted(path for path in source.iterdir() if _FINGERPRINT.fullmatch(path.name))
+        found = pool_folders(source)
         for folder in found:
             name = f"{source.name}/{folder.name}"
             yield Check(name, "every file is as it was written, and every row is there", list(_of_pool(folder)))
@@ -42,12 +41,9 @@ def verify_pools(pools: Path) -> Iterator[Check]:
 
 
 def _of_pool(folder: Path) -> Iterator[str]:
-    manifest, faults = wrong_manifest(folder, PoolManifest)
+    manifest, faults = pool_manifest(folder)
     yield from faults
     if not manifest:
-        return
-    if (manifest["format"], manifest["fingerprint"], manifest["name"]) != (FORMAT, folder.name, folder.parent.name):
-        yield "manifest.json is that of another pool, or of another version"
         return
     damaged = list(wrong_files(folder, manifest["files"], besides=list(_KEPT)))
     yield from damaged

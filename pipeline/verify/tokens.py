@@ -18,8 +18,9 @@ from pipeline.schema import SEQUENCES, conform
 from pipeline.store import open_table
 from pipeline.tokens.dataset import FORMAT
 from pipeline.tokens.encode import IGNORED
+from pipeline.verify.entries import TokensManifest
 from pipeline.verify.files import wrong_files
-from pipeline.verify.manifest import MANIFEST, TokensManifest, wrong_manifest
+from pipeline.verify.manifest import MANIFEST, wrong_manifest
 
 # Tokens looked at once, or one sequence: 16 MB of ids and as much of labels.
 _BATCH_TOKENS = 1 << 22

@@ -188,10 +188,10 @@ def test_a_build_makes_again_what_is_damaged_and_says_so(
     assert "damaged" not in run(*again).stderr
 
 
-def run(*argv: str) -> subprocess.CompletedProcess[str]:
+def run(*argv: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "2"}
     command = [sys.executable, "-m", "pipeline", *argv]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=seconds)
 
 
 def test_readers_say_what_is_damaged(
@@ -249,6 +249,41 @@ def test_a_damaged_pointer_is_no_traceback(
     assert "latest" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_in_place_of_a_pointer_is_not_waited_for(built: tuple[Path, list[str]], tmp_path: Path) -> None:
+    folder, _ = built
+    copy = Path(shutil.copytree(folder / "pools", tmp_path / "pools"))
+    (copy / "one" / "latest").unlink()
+    os.mkfifo(copy / "one" / "latest")
+    for argv, status in ((["pools"], 0), (["pools", "prune=true"], 0), (["verify", "pools=true"], 3)):
+        done = run(*argv, f"paths.pools={copy}", seconds=60)
+        assert (done.returncode, done.stderr) == (status, "")
+    assert "latest names no pool of this source" in done.stdout
+
+
+@pytest.mark.parametrize("data", ['{"format":"poolmix bundle 1","name":"x"}', '{"format":"poolmix bundle 1"}'])
+def test_every_reader_says_what_a_manifest_lacks(
+    built: tuple[Path, list[str]], tmp_path: Path, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = built
+    copy = Path(shutil.copytree(folder / "bundle", tmp_path / "copy"))
+    (copy / "manifest.json").write_text(data)
+    for argv in readers(copy, folder / "bundle"):
+        assert main(PROGRAM, argv) == 2, argv
+        where, fix = capsys.readouterr().err.splitlines()
+        assert "manifest.json" in where
+        assert fix.startswith("  fix: ")
+    assert main(PROGRAM, ["verify", f"bundle={copy}"]) == 3
+    assert "manifest.json" in capsys.readouterr().out
+
+
+def readers(bundle: Path, other: Path) -> list[list[str]]:
+    """The commands that read a bundle; `other` is a whole one."""
+    asked = [[], ["id=one:0"], ["quarantine=true"]]
+    shown = [["show", f"bundle={bundle}", *more] for more in asked]
+    return [*shown, ["stats", f"bundle={bundle}"], ["diff", f"a={bundle}", f"b={other}"]]
+
+
 def test_every_byte_of_a_manifest_is_sealed(tmp_path: Path) -> None:
     text = sealed({"format": "x 1", "files": {"a": {"bytes": 1, "xxh3_128": "0"}}}).encode()
     assert is_sealed(text)
@@ -278,7 +313,8 @@ def changed(value: Any, rng: random.Random) -> Any:
     return rng.choice(STRANGE)
 
 
-def forge(built: tuple[Path, list[str]], tmp_path: Path, tries: int) -> None:
+def forge(built: tuple[Path, list[str]], tmp_path: Path, tries: int, asked: int) -> None:
+    """`verify` looks at each forged manifest, every command at one in `asked` of them."""
     folder, _ = built
     copy = Path(shutil.copytree(folder, tmp_path / "copy", symlinks=True))
     tokens = next((copy / "bundle" / "tokens").iterdir())
@@ -291,6 +327,8 @@ def forge(built: tuple[Path, list[str]], tmp_path: Path, tries: int) -> None:
     def of_bundle() -> object:
         return found_in(copy / "bundle")
 
+    of = readers(copy / "bundle", folder / "bundle")
+    commands = {copy / "bundle": of, one: [["pools", f"paths.pools={copy / 'pools'}"]]}
     for place, looked in ((copy / "bundle", of_bundle), (tokens, of_bundle), (one, of_pools), (kept, of_pools)):
         path = place / "manifest.json"
         saved = path.read_text(encoding="utf-8")
@@ -298,6 +336,8 @@ def forge(built: tuple[Path, list[str]], tmp_path: Path, tries: int) -> None:
             forged = changed(json.loads(saved), random.Random(number))
             path.write_text(sealed(forged) if isinstance(forged, dict) else json.dumps(forged), encoding="utf-8")
             looked()
+            for argv in commands.get(place, []) if number % asked == 0 else []:
+                assert main(PROGRAM, argv) in (0, 2, 3), (number, argv)
         path.write_text("[" * 100_000, encoding="utf-8")
         assert looked()
         path.write_text(saved, encoding="utf-8")
@@ -305,12 +345,12 @@ def forge(built: tuple[Path, list[str]], tmp_path: Path, tries: int) -> None:
 
 
 def test_a_forged_manifest_is_no_traceback(built: tuple[Path, list[str]], tmp_path: Path) -> None:
-    forge(built, tmp_path, 25)
+    forge(built, tmp_path, 25, asked=5)
 
 
 @pytest.mark.fuzz
 def test_no_forged_manifest_is_a_traceback(built: tuple[Path, list[str]], tmp_path: Path) -> None:
-    forge(built, tmp_path, 3000)
+    forge(built, tmp_path, 3000, asked=20)
 
 
 def test_digests_are_of_what_is_read(tmp_path: Path) -> None:

@@ -52,10 +52,26 @@ TARGETS = [
     "+mix/..=x",
     "mix=../../evil",
     "mix=//etc/evil",
+    "mix=/etc/evil",
+    "mix=.h/evil",
+    "mix=x/.h/evil",
+    "mix='.h/evil'",
+    "mix=[balanced,.h/evil]",
+    "mix=[balanced, /etc/evil]",
+    "mix=balanced,.h/evil",
+    "mix=choice(balanced,.h/evil)",
+    "mix=${dedup}.h/evil",
+    "+mix@extra=.h/evil",
+    "+mix/.h=evil",
+    "+mix.weights./etc/evil=1",
     "+x=" + "[" * 3000 + "]" * 3000,
     "+x=" + "{a: " * 60 + "}" * 60,
     "--config-path=evil",
     "--config-name=../evil",
+    "--config-name=x/../../evil",
+    "--config-name=/etc/evil",
+    "--config-name=.h/evil",
+    "--config-name=x/.evil",
     "--experimental-rerun=evil.pickle",
     "--hydra-help",
     "--shell-completion",
@@ -81,6 +97,8 @@ FILES = {
     "a package behind a line separator": f"# @note x\u2028# @package hydra\njob_logging: {LOGGING}\n",
     "defaults through an alias": "x: &d defaults\n*d : [../../evil]\n",
     "a hidden folder in defaults": "defaults: ['.evil/x']\n",
+    "a hidden folder behind a word in defaults": "defaults:\n  - optional .evil: x\n",
+    "a hidden folder behind a name in defaults": "defaults:\n  - optional /dedup: ${mix}.evil/x\n",
     "an override in defaults": "defaults:\n  - override /hydra/launcher: evil\n",
     "a package in defaults": "defaults:\n  - /mix@hydra.callbacks: balanced\n",
     "an alias in defaults": "x: &a [override /hydra/launcher: evil]\ndefaults: *a\n",
@@ -178,6 +196,31 @@ def test_a_linked_folder_is_looked_through_too(own: Path, tmp_path: Path, canary
     (own / "round").symlink_to(own)
     for more in (["-m"], ["--cfg", "job"]):
         assert run("dedup=evil", f"--config-dir={own}", *more) == 2
+
+
+@pytest.mark.parametrize("name", ["mix/.h/bomb.yaml", ".h/bomb.yaml", "../elsewhere/bomb.yaml"])
+def test_no_file_is_used_that_was_not_looked_through(name: str, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hidden folders (`.git`, `.venv`) and those elsewhere are not: nothing in them can be named, by whatever way."""
+    file = own / name
+    file.parent.mkdir(parents=True)
+    file.write_text(FILES["aliases of aliases"])
+    for more in ([], ["-m"], ["--cfg", "job"]):
+        for named in (file.resolve().with_suffix(""), file.resolve(), Path(name).with_suffix("")):
+            assert run(f"--config-dir={own}", f"--config-name={named}", *more) == 2
+        for option in (".h/bomb", "../.h/bomb", file.with_suffix(""), file.resolve().with_suffix("")):
+            assert run(f"--config-dir={own}", f"mix={option}", *more) == 2
+            assert run(f"--config-dir={own}", f"+mix@extra=[balanced,{option}]", *more) == 2
+    assert "  fix: " in capsys.readouterr().err
+
+
+def test_paths_and_numbers_that_are_no_options_are_let_through(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own / "split" / "v1.5-a.yaml").write_text("defaults: [prompts]\n")
+    (own / "more").mkdir()
+    (own / "more" / "mine.1.yaml").write_text("defaults: [/pools, _self_]\n")
+    paths = ["paths.pools=/tmp/p", "paths.bundles=./.b", "out=./x", "+sources.m.path=../rows.jsonl"]
+    mappings = ["split={valid_ratio: .5, name: ../x}", "template={name: none, path: /tmp/.x.jinja}"]
+    for more in (paths, mappings, ["+sources.m={path: ./.m/a.jsonl}"], ["split=v1.5-a"], ["-cn", "more/mine.1"]):
+        assert run(f"--config-dir={own}", *more, "--cfg", "job") == 0, capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")

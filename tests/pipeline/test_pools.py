@@ -83,6 +83,44 @@ def test_prune_keeps_the_newest_pool_and_everything_that_is_no_pool(
     assert pools(capsys, "prune=true")[0] == "freed    0 bytes"
 
 
+def test_a_pool_whose_manifest_is_damaged_is_listed_as_damaged(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(capsys, "[y]")
+    make(capsys)
+    folder = work / "data_pools" / "pools" / "mine"
+    newest = (folder / "latest").read_text().strip()
+    [old] = [place.name for place in folder.iterdir() if place.is_dir() and place.name != newest]
+    path = folder / newest / "manifest.json"
+    saved = path.read_bytes()
+    keys = (b"raw_rows", b"path", b"format")
+    changed = [saved.replace(b'"%s"' % key, b'"%s!"' % key[:-1], 1) for key in keys]
+    for data in (*changed, saved.replace(b'"rows": 2', b'"rows": 3'), saved[:100], None):
+        assert data != saved
+        path.unlink(missing_ok=True)
+        if data is not None:
+            path.write_bytes(data)
+        lines = pools(capsys)
+        assert lines[1].startswith(f"* mine/{newest}"), data
+        assert "damaged" in lines[1], data
+        assert "manifest.json" in lines[1], data
+        assert lines[2].split()[:4] == [f"mine/{old}", "2", "3", "1"], data
+    path.write_bytes(changed[0])
+    lines = pools(capsys, "prune=true")
+    assert lines[0].startswith(f"removed  mine/{old}")
+    assert "damaged" in lines[-2]
+    assert sorted(place.name for place in folder.iterdir()) == sorted(["latest", newest])
+
+
+def test_prune_removes_only_what_says_it_is_a_pool(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(capsys)
+    folder = work / "data_pools" / "pools" / "mine" / ("0" * 16)
+    (folder / "texts" / "x").mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"format": "poolmix bundle 1"}')
+    assert "damaged" in pools(capsys, "prune=true")[-2]
+    (folder.parent / "latest").write_text(folder.name)
+    pools(capsys, "prune=true")
+    assert (folder / "texts" / "x").is_dir()
+
+
 def test_prune_leaves_bundles_alone_where_the_wrong_folder_is_named(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,6 +106,11 @@ def _unknown(word: str) -> ConfigError:
     return ConfigError(name, f"no such flag; {known_names(name, NAMES)}", fix)
 
 
+def _is_below(name: Path) -> bool:
+    """Whether it is the name of a file that is looked through (`own_files.py`), wherever that folder may be."""
+    return bool(name.parts) and not name.is_absolute() and not any(part.startswith(".") for part in name.parts)
+
+
 def _contradictions(flags: Flags) -> list[ConfigError]:
     errors: list[ConfigError] = []
     for field, allowed in _CHOICES.items():
@@ -123,7 +128,8 @@ def _contradictions(flags: Flags) -> list[ConfigError]:
     if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
         what = f"'{flags.config_dir}' is no folder"
         errors.append(ConfigError("--config-dir", what, "give a folder that has mix/NAME.yaml and the like"))
-    if flags.config_name is not None and (not flags.config_name or ".." in flags.config_name):
+    if flags.config_name is not None and not _is_below(Path(flags.config_name)):
         what = f"'{flags.config_name}' names no file in the configuration folders"
-        errors.append(ConfigError("--config-name", what, "give a name without ..; --config-dir adds a folder"))
+        fix = "give a name without / and dots at its head, or ..; --config-dir adds a folder"
+        errors.append(ConfigError("--config-name", what, fix))
     return errors

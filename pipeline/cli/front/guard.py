@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.cli.front.own_files import OUTSIDE, file_errors, yaml_files
+from pipeline.cli.front.quoting import UnreadableError, hydra_form, parse
 from pipeline.errors import ConfigError
 
 ALLOWED_HYDRA = ("hydra.verbose",)
@@ -18,7 +20,7 @@ ALLOWED_HYDRA = ("hydra.verbose",)
 _TARGET = re.compile(r"(?<!\w)_target_(?!\w)")
 _KEY = re.compile(r"(~|\+\+?)?([A-Za-z_$][\w$-]*([./@:]+[\w$-]+)*)", re.ASCII)
 _MAPPING = re.compile(r"(?<!\$)\{")
-_PARENT = re.compile(r"(?<![\w.])\.\.(?![\w.])")
+_ABSOLUTE = re.compile(r"(^|[\s'\"\[(,}])/")
 _VERBOSE = re.compile(r"[\w.,\[\] ]*", re.ASCII)
 _MOST_BRACKETS = 50  # one within the other, as deep as a file may go
 
@@ -46,14 +48,26 @@ def override_error(override: str, folders: Sequence[Path]) -> ConfigError | None
         return ConfigError(override, f"of Hydra's own settings only {allowed} can be set", f"leave out {key}")
     if bare in ALLOWED_HYDRA and not _VERBOSE.fullmatch(value):
         return ConfigError(override, "true, false or names of loggers are allowed", "hydra.verbose=true")
-    if ".." in key or "//" in key:
+    if any(signs in key for signs in ("..", "//", "./", "/.")):
         return ConfigError(override, f"'{key}' is no key of a setting", "write names with single dots between them")
     if not equals and not key.startswith("~"):
         return ConfigError(override, "an override is KEY=VALUE", _meant(override, folders))
     group = bare.partition("@")[0]
-    if any((folder / group).is_dir() for folder in folders) and (_PARENT.search(value) or "//" in value):
-        return ConfigError(override, f"the options of {group} are files below it", "name one without .. and //")
+    if any((folder / group).is_dir() for folder in folders) and _leads_out(value):
+        fix = "name one without .., //, \\, and / or a dot at the head of a part"
+        return ConfigError(override, f"the options of {group} are files below it", fix)
     return None
+
+
+def _leads_out(value: str) -> bool:
+    """Whether an option is chosen that is not below its group, or that nobody looked through; by a list, sweep or
+    function, too. A mapping chooses none: its values may be paths."""
+    if not OUTSIDE.search(value) and not _ABSOLUTE.search(value):
+        return False
+    try:
+        return not isinstance(parse(hydra_form(f"key={value}", sweep=False).partition("=")[2]).value(), dict)
+    except UnreadableError:
+        return True
 
 
 def _depth(text: str) -> int:
@@ -73,8 +87,6 @@ def _meant(word: str, folders: Sequence[Path]) -> str:
 
 def refuse_files(folders: Iterable[Path]) -> list[ConfigError]:
     """Look through every YAML file below the folders for what none may say (`own_files.py`)."""
-    from pipeline.cli.front.own_files import file_errors, yaml_files
-
     return [error for folder in folders for file in yaml_files(folder) for error in file_errors(file, folder)]
 
 

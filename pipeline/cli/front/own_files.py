@@ -26,13 +26,14 @@ _NO_CODE = "configuration names neither code nor other folders here"
 _NO_HYDRA = "no file sets or chooses anything of Hydra's own here"
 _HYDRA = re.compile(r"(?<!\w)hydra(?!\w)")
 _PACKAGE = re.compile(r"\s*#\s*@package\b.*(?<!\w)hydra(?!\w)")
-_OUTSIDE = re.compile(r"(?<![\w.])\.\.(?![\w.])|//|\\|(^|/)\.")
+# What leads out of the folders, or to a hidden one: a part of a path that begins with a dot, wherever it may stand.
+OUTSIDE = re.compile(r"(?<![\w.-])\.|//|\\")
 _PLAIN_TAG = re.compile(r"!|tag:yaml\.org,2002:(str|int|float|bool|null|seq|map)")
 
 
 def yaml_files(folder: Path) -> Iterator[Path]:
-    """Every `.yaml` below a folder, in the order of their names; links are followed, as Hydra does. Hidden folders are
-    left out: no group is called so."""
+    """Every `.yaml` below a folder, in the order of their names; links are followed, as Hydra does. Hidden folders
+    (`.git`, `.venv`) are left out: nothing in them can be named (`OUTSIDE`)."""
     seen: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -134,7 +135,7 @@ class _Walk:
             return f"hydra is refused: {_NO_HYDRA}" if _HYDRA.match(event.value) else None
         if is_defaults and _HYDRA.search(event.value):
             return f"{event.value} is refused: {_NO_HYDRA}"
-        if is_defaults and _OUTSIDE.search(event.value):
+        if is_defaults and OUTSIDE.search(event.value):
             return f"{event.value} is refused: defaults name files of the configuration folders"
         return None
 
