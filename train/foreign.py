@@ -1,7 +1,8 @@
 """Whether the folder of a model or an adapter can be read, wherever it comes from, and asks for no code to be run.
 
 transformers loads a "kernel" from the hub, a package of code, for an attention that is named like one; peft imports the
-module that an adapter names for Megatron. Neither asks first.
+module that an adapter names for Megatron. Neither asks first. And what an adapter says of modules, peft takes as
+regular expressions, and tries each on every module's name for as long as that takes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,19 @@ _CHOICES = re.compile(r"_?\w+_implementation(_internal)?")
 _KERNELS = ("use_kernels", "kernel_config")
 # What a training here leaves empty in an adapter's settings; each names a module, a class or a file.
 _NOT_OURS = ("auto_mapping", "megatron_config", "custom_module_mapping")
+# It leaves these empty, too; peft makes regular expressions of most of them.
+_LEFT_EMPTY = (
+    *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "modules_to_save"),
+    *("target_parameters", "trainable_token_indices", "layer_replication"),
+)
+MOST_RANK = 1024
+_MOST_MODULES = 1000  # in a list; a training writes the ends of names that all layers have, a few of them
+_MODULE = re.compile(r"[\w.-]{1,256}")
+# What conf/model has where names do not suffice: names, `.*` and choices of names, but for modules with a word in them.
+_EXPRESSION = re.compile(r"(?:\(\?!\.\*\w+\))?((?:[\w-]|\\?\.|\.\*|\([\w-]+(?:\|[\w-]+)*\))+)")
+_MOST_EXPRESSION = 100  # characters
+TARGETS_RULE = "a list of projections, or a short expression of names, `.`, `.*` and `(a|b)`"
+_MOST_CHOICES = 4  # `.*` or `(a|b)`: what can be tried with them takes a hundredth of a second for a module
 _INDEX = "model.safetensors.index.json"
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _AGAIN = "copy or download it again"
@@ -107,11 +121,38 @@ def adapter_fault(folder: Path) -> tuple[str, str] | None:
     if asked is not None:
         what = f"its {ADAPTER_CONFIG} asks for code from elsewhere ({asked}), which is never run"
         return what, "take that out of the file"
+    odd = _odd(config)
+    if odd is not None:
+        return f"its {ADAPTER_CONFIG} has {odd}", "name a run of `python -m train sft`"
     if not (folder / ADAPTER).is_file():
         pickled = (folder / "adapter_model.bin").is_file()
         more = ", only a pickle, which may run any code when it is read" if pickled else ""
         return f"has no {ADAPTER}{more}", "copy it again, or train again"
     return None
+
+
+def _odd(config: dict[str, Any]) -> str | None:
+    """What no training here writes into an adapter's settings, and peft could be busy with for ever; or None."""
+    rank = config.get("r")
+    if type(rank) is not int or not 1 <= rank <= MOST_RANK:
+        return f"no r that is a whole number from 1 to {MOST_RANK:,}"
+    for name in ("target_modules", "exclude_modules"):
+        if config.get(name) and not are_plain_targets(config[name]):
+            return f"neither a list of names nor a short expression in {name}"
+    if not isinstance(config.get("init_lora_weights", True), bool):
+        return "in init_lora_weights what is to be computed"
+    return next((f"something in {name}, which is left empty here" for name in _LEFT_EMPTY if config.get(name)), None)
+
+
+def are_plain_targets(modules: Any) -> bool:
+    """Whether modules are said in a way that is soon compared with all names of a model."""
+    if isinstance(modules, list):
+        names: list[Any] = modules
+        return 0 < len(names) <= _MOST_MODULES and all(isinstance(one, str) and _MODULE.fullmatch(one) for one in names)
+    if not isinstance(modules, str) or len(modules) > _MOST_EXPRESSION:
+        return False
+    found = _EXPRESSION.fullmatch(modules)
+    return found is not None and found[1].count("*") + found[1].count("(") <= _MOST_CHOICES
 
 
 def _settings(path: Path) -> dict[str, Any] | None:

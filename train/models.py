@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pipeline.errors import ConfigError, PoolmixError, StoreError
 from pipeline.names import PATH_RULE, is_path, name_fault
-from pipeline.settings import Settings, is_text, is_text_list
-from train.foreign import folder_fault
+from pipeline.settings import Settings, is_text
+from train.foreign import TARGETS_RULE, are_plain_targets, folder_fault
 from train.wheel import Wheel, cache_folder, model_from_wheel, read_wheel
 
 # What is taken from the hub, of its top folder: data, and nothing that could be run (no pickles, no code).
@@ -65,9 +65,7 @@ def read_model(config: Mapping[str, Any], errors: list[PoolmixError]) -> ModelSe
         revision=node.required("revision", is_text, "a branch, a tag or a commit", "main", ""),
         path=Path(path).expanduser() if path is not None else None,
         template=node.required("template", is_text, "the name of a template", "smollm2", ""),
-        lora_targets=node.required(
-            "lora_targets", _is_targets, "names of projections, or an expression", "[q_proj,v_proj]", []
-        ),
+        lora_targets=node.required("lora_targets", are_plain_targets, TARGETS_RULE, "[q_proj,v_proj]", []),
         licence=node.required("licence", is_text, "the licence's name", "Apache-2.0", ""),
         gate=node.value("gate", is_text, "a sentence or null", "null"),
         wheel=read_wheel(node.node.get("wheel"), errors),
@@ -82,16 +80,6 @@ def read_model(config: Mapping[str, Any], errors: list[PoolmixError]) -> ModelSe
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"([\w-][\w.-]*/)?[\w-][\w.-]*", value) is not None
-
-
-def _is_targets(value: Any) -> bool:
-    if not isinstance(value, str):
-        return is_text_list(value) and bool(value) and all(map(is_text, value))
-    try:
-        re.compile(value)
-    except re.error:
-        return False
-    return is_text(value)
 
 
 def find_model(settings: ModelSettings, say: Callable[[str], None]) -> ModelFiles:

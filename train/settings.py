@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError, ConfigErrors, PoolmixError
 from pipeline.names import PATH_RULE, is_path
 from pipeline.settings import Settings, is_bool, is_number, is_text, is_text_list, is_whole
 from pipeline.small_files import read_small_text
+from train.foreign import MOST_RANK, TARGETS_RULE, are_plain_targets
 from train.models import ModelSettings, read_model
 
 _MOST_QUESTIONS = 1_000_000  # characters of a file
@@ -147,15 +148,17 @@ def read_train_paths(config: Mapping[str, Any], errors: list[PoolmixError]) -> T
     )
 
 
+def _is_rank(value: Any) -> bool:
+    return is_whole(1)(value) and value <= MOST_RANK
+
+
 def _lora(node: Settings) -> Lora:
     node.known({"r", "alpha", "dropout", "targets"})
     return Lora(
-        r=node.required("r", is_whole(1), "a whole number above 0", "16", 1),
+        r=node.required("r", _is_rank, f"a whole number from 1 to {MOST_RANK:,}", "16", 1),
         alpha=node.required("alpha", is_whole(1), "a whole number above 0", "32", 1),
         dropout=node.required("dropout", is_number(0, 0.99), "a share from 0 to 0.99", "0.05", 0.0),
-        targets=node.value(
-            "targets", lambda value: is_text(value) or is_text_list(value), "a list of projections", "[q_proj,v_proj]"
-        ),
+        targets=node.value("targets", are_plain_targets, TARGETS_RULE, "[q_proj,v_proj]"),
     )
 
 

@@ -181,7 +181,7 @@ def _kept(bundle: Bundle, pools: Path, key: str) -> str | None:
     entries = bundle.manifest["sources"]
     refused = read_quarantine(bundle.folder).filter(pl.col("reason") == "filtered").select("source", "row")
     filtered = {f"{source}:{row}" for source, row in refused.iter_rows()}
-    for name in preference(list(entries), bundle.manifest["config"]["dedup"].get("prefer")):
+    for name in preference(list(entries), bundle.manifest["config"]["dedup"].get("prefer") or []):
         path = pools / name / entries[name]["pool"] / DATA
         if path.is_file():
             table = open_pool(f"{name}/{entries[name]['pool']}", pools).rows()

@@ -21,10 +21,16 @@ _NUMBER_BYTES = 8  # of an entry's number in a dictionary: four at most, and as 
 _BLOCK_BYTES = 32 << 20
 # What a compressed file may expand to where it must be held as a whole.
 _MOST_BYTES = 1 << 30
+# A panic is no Exception: a date too far away for Polars, say.
+_UNREADABLE = (
+    *(pa.ArrowException, OSError, UnicodeDecodeError, RecursionError),
+    *(pl.exceptions.PolarsError, pl.exceptions.PanicException),
+)
 
 
 def read_arrow(file: RawFile, where: str, max_record_bytes: int) -> Iterator[Block]:
-    """Blocks of a Parquet file, or of an Arrow file or stream. Raises: SourceError if it is neither; MemoryError.
+    """Blocks of a Parquet file, or of an Arrow file or stream. Raises: SourceError if it is neither, or has
+    what Polars cannot read; MemoryError.
 
     Every batch is validated before it is used: what others wrote may point anywhere.
     """
@@ -42,10 +48,11 @@ def read_arrow(file: RawFile, where: str, max_record_bytes: int) -> Iterator[Blo
                 record += len(part)
     except MemoryError:  # Arrow's is an ArrowException, too
         raise
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise SourceError(
             f"{where}, {file.name}",
-            f"not a readable {file.format} file ({error})",
+            f"not a readable {file.format} file ({reason})",
             "write the file again, or take it out",
         ) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -47,17 +48,34 @@ class Content(msgspec.Struct):
 
 
 def _growth(normalizer: Any) -> float:
-    """How many times as long a text may become by its replacements, one upon the other."""
+    """How many times as long a text may become by its replacements, one upon the other.
+
+    What is put before each piece of a text, however short, counts as if it replaced a character.
+    """
     if not isinstance(normalizer, dict):
         return 1
-    growth = 1.0
-    for own in normalizer.get("normalizers") or ():
+    growth = max(1.0, len(str(normalizer.get("prepend", ""))), _longest(normalizer.get("precompiled_charsmap")))
+    parts: Any = normalizer.get("normalizers")
+    for own in parts if isinstance(parts, list) else ():
         growth *= _growth(own)
     if "content" in normalizer:
         pattern: Any = normalizer.get("pattern")
         taken = len(str(pattern["String"])) if isinstance(pattern, dict) and "String" in pattern else 0
         growth *= max(1.0, len(str(normalizer["content"])) / (taken or 0.5))  # an expression may match nothing
     return growth
+
+
+def _longest(table: Any) -> int:
+    """The characters of the longest text in a table of SentencePiece's: the size of a tree of characters (4 bytes), the
+    tree, and the texts that it writes for them, each with a zero at its end. What is no table has none."""
+    if not isinstance(table, str):
+        return 0
+    try:
+        data = base64.b64decode(table)
+    except ValueError:
+        return 0
+    texts = data[4 + int.from_bytes(data[:4], "little") :].split(b"\0")
+    return max(len(text.decode(errors="replace")) for text in texts)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pipeline.render import sandbox
 from pipeline.settings import Settings
 from pipeline.sniff.sniff import sniff
 from pipeline.tokens import tokenizer
+from train import foreign
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,22 @@ def _model_name(size: int, _: Any) -> str:
     return next((error.what for error in errors if "its last part" in error.what), "")
 
 
+def _rank(size: int, _: Any) -> str:
+    return foreign._odd({"r": size}) or ""
+
+
+def _modules(size: int, _: Any) -> str:
+    return foreign._odd({"r": 1, "target_modules": [f"n{k}" for k in range(size)]}) or ""
+
+
+def _expression(size: int, _: Any) -> str:
+    return foreign._odd({"r": 1, "target_modules": "x" * size}) or ""
+
+
+def _choices(size: int, _: Any) -> str:
+    return foreign._odd({"r": 1, "target_modules": "(a|b)" * size}) or ""
+
+
 def _files(size: int, tools: Any) -> str:
     for number in range(size):
         (tools.folder / f"{number}.jsonl").write_text('{"instruction": "a", "output": "b"}')
@@ -189,6 +206,10 @@ OF_COMMANDS: tuple[Limit, ...] = (
     Limit("LONGEST", "pipeline.names", _name),
     Limit("_SHORT", "train.models", _model_name),
     Limit("_MOST", "pipeline.names", _part),
+    Limit("MOST_RANK", "train.foreign", _rank),
+    Limit("_MOST_MODULES", "train.foreign", _modules),
+    Limit("_MOST_EXPRESSION", "train.foreign", _expression),
+    Limit("_MOST_CHOICES", "train.foreign", _choices),
     Limit("MAX_FILES", "pipeline.sniff.sniff", _files),
     Limit("MOST_BYTES", "pipeline.cli.front.own_files", _bytes_of_yaml),
     Limit("MOST_DEPTH", "pipeline.cli.front.own_files", _depth_of_yaml),

@@ -64,6 +64,48 @@ def test_what_expands_to_more_than_it_may_is_refused(
         assert len(str(found.value).splitlines()) == 2
 
 
+def twice(values: list[int]) -> pa.Array:
+    """Values of two fields with one name."""
+    return pa.StructArray.from_arrays([pa.array(values)] * 2, ["k", "k"])
+
+
+def days(values: list[int]) -> pa.Array:
+    return pa.array(values, pa.int32()).view(pa.date32())
+
+
+STRANGE = {
+    "two fields of one name": (twice([1, 2]), "'k' has more than one occurrence"),
+    "a date too far away": (days([1, 2**31 - 1]), "out-of-range date"),  # a panic of Polars
+    "a zone that is none": (pa.array([1, 2], pa.timestamp("us", "Nowhere")), "unable to parse time zone"),
+}
+
+
+@pytest.mark.parametrize("name", ["a.arrow", "a.parquet"])
+@pytest.mark.parametrize("what", STRANGE)
+def test_what_polars_cannot_read_is_said_and_breaks_nothing(name: str, what: str, tmp_path: Path) -> None:
+    column, said = STRANGE[what]
+    table = pa.table({"q": column})
+    if name.endswith("parquet"):
+        pq.write_table(table, tmp_path / name)
+    else:
+        with pa.ipc.new_file(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+    for _ in range(2):
+        with pytest.raises(SourceError, match=f"not a readable {name[2:]} file .*{said}") as found:
+            list(read_confined(file_of(tmp_path / name), "it", 100))
+        assert len(str(found.value).splitlines()) == 2
+    assert len(arrow_process._idle) == 1
+    assert len(list(read_confined(small(tmp_path / "b.parquet"), "it", 100))) == 1
+
+
+def test_a_name_without_an_end_is_not_said_as_a_whole(tmp_path: Path) -> None:
+    column = pa.StructArray.from_arrays([pa.array([1])] * 2, ["k" * 100_000] * 2)
+    pq.write_table(pa.table({"q": column}), tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match="not a readable") as found:
+        list(read_confined(file_of(tmp_path / "a.parquet"), "it", 100))
+    assert len(str(found.value)) < 1000
+
+
 def small(path: Path) -> RawFile:
     pq.write_table(pa.table({"q": ["a", None, "题"], "n": [1, 2, None], "l": [[1], [], None]}), path)
     return file_of(path)

@@ -9,11 +9,13 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 if find_spec("torch") is None or find_spec("trl") is None:
     pytest.skip("needs the extra `train`", allow_module_level=True)
@@ -22,13 +24,13 @@ from pipeline.cli.front import main
 from pipeline.errors import ConfigError, StoreError, TemplateError
 from pipeline.render.template import Template
 from tests.train.conftest import Model
-from tests.train.finished import finished_run
+from tests.train.finished import CONF, finished_run
 from train.__main__ import PROGRAM
 from train.adapted import load_adapted
 from train.device import Device, choose, look
 from train.foreign import adapter_fault, folder_fault
 from train.generate import prompts
-from train.model import load_model, load_tokenizer, outline
+from train.model import add_adapter, load_model, load_tokenizer, outline
 from train.run import INTERRUPTED, open_run, write_manifest
 from train.settings import Hardware, Lora
 
@@ -42,6 +44,33 @@ ASKING: dict[str, dict[str, Any]] = {
     "one for a part": {"attn_implementation": {"text_config": f"{KERNEL}@main"}},
     "experts of the hub": {"experts_implementation": KERNEL},
     "kernels for all": {"use_kernels": True},
+}
+
+
+WORDS = r"(([a-z0-9_]+\.?)+)+!"  # tried in more ways than can be counted
+ENDLESS: dict[str, dict[str, Any]] = {
+    "an expression": {"target_modules": WORDS},
+    "one that leaves out": {"exclude_modules": WORDS},
+    "any number of choices": {"target_modules": "(m|mo)(o|od|d)(d|de|e)(e|el|l)(l|.)!"},
+    "any number of stars": {"target_modules": ".*.*.*.*.*!"},
+    "a long one": {"target_modules": "(" + "|".join("m" * 100) + ").*!"},
+    "a list with one": {"target_modules": [WORDS]},
+    "a list without an end": {"target_modules": [f"m{k}" for k in range(1001)]},
+    "a name without an end": {"target_modules": ["a." * 100_000]},
+    "modules that are none": {"target_modules": {"a": 1}},
+    "modules within each other": {"target_modules": json.loads("[" * 900 + "]" * 900)},
+    "ranks": {"rank_pattern": {WORDS: 4}},
+    "alphas": {"alpha_pattern": {WORDS: 4}},
+    "modules beside": {"modules_to_save": [WORDS]},
+    "a pattern of layers": {"layers_pattern": [WORDS], "layers_to_transform": [0]},
+    "parameters": {"target_parameters": [WORDS]},
+    "layers again and again": {"layer_replication": [[0, 1]] * 1000},
+    "tokens": {"trainable_token_indices": {WORDS: [1]}},
+    "a start that is computed": {"init_lora_weights": "pissa_niter_1000000000"},
+    "no rank": {"r": None},
+    "a rank of nothing": {"r": 0},
+    "a rank that is true": {"r": True},
+    "a rank without an end": {"r": 10**9},
 }
 
 
@@ -184,6 +213,41 @@ def test_an_adapter_that_names_a_module_is_refused(
     monkeypatch.syspath_prepend(str(model))  # where `evil` would be found
     with pytest.raises(StoreError, match=said):
         load_adapted(model, run.adapter, device)
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_an_adapter_that_peft_would_never_be_done_with_is_refused(what: str, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path, ["q_proj"])
+    assert adapter_fault(adapter) is None
+    change(adapter / "adapter_config.json", **ENDLESS[what])
+    fault = adapter_fault(adapter)
+    assert fault is not None
+    assert "its adapter_config.json has " in fault[0]
+    assert len(fault[0]) < 300
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("model/*.yaml")), ids=lambda path: path.stem)
+def test_an_adapter_of_every_model_of_the_project_is_taken(path: Path, tmp_path: Path) -> None:
+    targets = yaml.safe_load(path.read_text("utf-8"))["lora_targets"]
+    assert adapter_fault(write_adapter(tmp_path, targets)) is None
+
+
+@pytest.mark.parametrize("targets", ["all-linear", r".*\.(q|v)_proj", ".*q_proj"])
+def test_an_adapter_trained_with_other_targets_is_taken(
+    targets: str, model: Path, tmp_path: Path, device: Device
+) -> None:
+    tuned = add_adapter(load_model(model, device), replace(LORA, targets=targets), [], 0)
+    tuned.save_pretrained(str(tmp_path / "adapter"))
+    assert adapter_fault(tmp_path / "adapter") is None
+
+
+def write_adapter(folder: Path, targets: list[str] | str) -> Path:
+    """As peft writes it, but for the weights."""
+    from peft import LoraConfig
+
+    LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM").save_pretrained(str(folder))
+    (folder / "adapter_model.safetensors").touch()
+    return folder
 
 
 def test_an_adapter_in_a_pickle_is_refused(model: Path, tmp_path: Path, canary: Path, device: Device) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ def nested(depth: int) -> dict[str, Any]:
     return node
 
 
+def precompiled(sign: str, content: str) -> dict[str, Any]:
+    """A table that writes a text for a sign of ASCII, its tree of characters in the format of Darts."""
+    units = [0] * 128
+    units[ord(sign)] = ord(sign) | 1 << 8 | 1 << 10  # what belongs to it stands beside it
+    table = struct.pack("<I128I", 4 * len(units), *units) + content.encode() + b"\0"
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+
+
 # What takes the place of a part of a good tokenizer.json.
 HOSTILE: dict[str, dict[str, Any]] = {
     "an expression that never ends": {"pre_tokenizer": split("(a+)+$")},
@@ -49,6 +58,9 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "replacements upon each other": {
         "normalizer": {"type": "Sequence", "normalizers": [replace({"String": "a"}, "a" * 20)] * 8}
     },
+    "a long text before each": {"normalizer": {"type": "Prepend", "prepend": "x" * 101}},
+    "a table of long texts": {"normalizer": precompiled("a", "x" * 101)},
+    "normalizers that are none": {"normalizer": {"type": "Sequence", "normalizers": 5}},
     "a vocabulary that is none": {"model": {"type": "Unigram", "vocab": 5}},
     "an empty vocabulary": {"model": {"type": "Unigram", "vocab": [], "unk_id": 5}},
     "no token for what is unknown": {"model": {"type": "Unigram", "vocab": [["b", 0.0]], "unk_id": None}},
@@ -98,6 +110,30 @@ def test_a_hostile_tokenizer_is_said_in_two_lines(what: str, made: Callable[...,
         Reference(open_tokenizer(str(made(**HOSTILE[what])))).with_spans([TEXT], [[]])
     assert str(found.value).startswith("tokenizer=")
     assert len(str(found.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        replace({"String": "a"}, "x" * 101),
+        {"type": "Prepend", "prepend": "x" * 101},
+        precompiled("a", "题" * 101),
+        {"type": "Sequence", "normalizers": [precompiled("a", "b" * 18), replace({"String": "b"}, "x" * 6)]},
+    ],
+    ids=["replaced", "put before", "of a table", "one upon the other"],
+)
+def test_what_makes_texts_too_long_is_refused_before_it_is_loaded(
+    normalizer: dict[str, Any], made: Callable[..., Path]
+) -> None:
+    with pytest.raises(ConfigError, match="more than 100 times as long"):
+        open_tokenizer(str(made(normalizer=normalizer))).content  # noqa: B018
+
+
+def test_a_table_and_a_text_before_each_are_taken_as_tokenizers_in_use_have_them(made: Callable[..., Path]) -> None:
+    """The longest that Unicode writes for one character has 18."""
+    own = [precompiled("a", "b" * 18), replace({"Regex": " {2,}"}, "▁"), {"type": "Prepend", "prepend": "▁"}]
+    reference = Reference(open_tokenizer(str(made(normalizer={"type": "Sequence", "normalizers": own}))))
+    assert reference.slow.normalizer.normalize_str("a!") == "▁" + "b" * 18 + "!"
 
 
 @pytest.mark.parametrize("what", ["a table that is none", "an expression that never ends"])

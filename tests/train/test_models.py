@@ -100,6 +100,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 def test_an_expression_that_does_not_compile_is_refused() -> None:
     assert [error.where for error in read(node("gemma3_4b") | {"lora_targets": "(q_proj"})[1]]
+    assert [error.where for error in read(node("gemma3_4b") | {"lora_targets": "(([a-z]+)+)+!"})[1]]
 
 
 def test_adapters_are_named_after_the_folder_or_the_last_part_of_the_id(tmp_path: Path) -> None:
