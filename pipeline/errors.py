@@ -14,14 +14,14 @@ class PoolmixError(Exception):
     """A mistake that the user can mend. The command line prints it in two lines and exits with `status`.
 
     `where` names the place (a source and row, a file, a setting), `what` says what was found and what
-    is allowed there, `fix` is an instruction, best of all an override that can be pasted. Names and texts from outside
-    may be in them: a line break there makes no line.
+    is allowed there, in one line or several, `fix` is an instruction, best of all an override that can be pasted. Names
+    from outside may be in `where` and `fix`: a line break there makes no line.
     """
 
     status = 2
 
     def __init__(self, where: str, what: str, fix: str) -> None:
-        super().__init__(f"{visible(where)}: {visible(what)}\n  fix: {visible(fix)}")
+        super().__init__(f"{visible(where)}: {what}\n  fix: {visible(fix)}")
         self.where, self.what, self.fix = where, what, fix
 
 
