@@ -345,7 +345,7 @@ def forge(built: tuple[Path, list[str]], tmp_path: Path, tries: int, asked: int)
 
 
 def test_a_forged_manifest_is_no_traceback(built: tuple[Path, list[str]], tmp_path: Path) -> None:
-    forge(built, tmp_path, 25, asked=5)
+    forge(built, tmp_path, 25, asked=10)
 
 
 @pytest.mark.fuzz

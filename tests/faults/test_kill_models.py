@@ -85,6 +85,7 @@ def measured(result: Path) -> Any:
 
 def test_a_training_killed_while_it_saves_goes_on(trained: tuple[Place, list[str]]) -> None:
     place, told = trained
+    told = [*told, "train.max_steps=4"]
     kill_training(place, told, None)
     assert place.faults() == []
     assert main(TRAINER, sft(place, told, "run")) == 0

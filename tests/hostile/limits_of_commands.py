@@ -128,6 +128,7 @@ def _choices(size: int, _: Any) -> str:
 
 
 def _files(size: int, tools: Any) -> str:
+    tools.monkeypatch.setattr("pipeline.sniff.sniff.MAX_FILES", 5)
     for number in range(size):
         (tools.folder / f"{number}.jsonl").write_text('{"instruction": "a", "output": "b"}')
     found = sniff(str(tools.folder), 1, 100)
@@ -210,7 +211,7 @@ OF_COMMANDS: tuple[Limit, ...] = (
     Limit("_MOST_MODULES", "train.foreign", _modules),
     Limit("_MOST_EXPRESSION", "train.foreign", _expression),
     Limit("_MOST_CHOICES", "train.foreign", _choices),
-    Limit("MAX_FILES", "pipeline.sniff.sniff", _files),
+    Limit("MAX_FILES", "pipeline.sniff.sniff", _files, 5),
     Limit("MOST_BYTES", "pipeline.cli.front.own_files", _bytes_of_yaml),
     Limit("MOST_DEPTH", "pipeline.cli.front.own_files", _depth_of_yaml),
     Limit("MOST_VALUES", "pipeline.cli.front.own_files", _values_of_yaml),
