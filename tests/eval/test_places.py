@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("trl")
 
+from eval.__main__ import PROGRAM
 from eval.generations import Generations, kept_generations
+from pipeline.cli.front import main
 from train.generate import Reply
 
 Trained = Callable[[str, int], Path]
@@ -34,11 +36,19 @@ def refused(capsys: pytest.CaptureFixture[str], evaluate: Evaluate) -> Callable[
     return run
 
 
-@pytest.fixture
-def result(evaluate: Evaluate, trained: Trained, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def evaluation(trained: Trained, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an evaluation."""
-    assert evaluate("run", f"run={trained('llama', 1)}", *SHORT, f"out={tmp_path / 'result'}") == 0
-    return tmp_path / "result"
+    out = tmp_path_factory.mktemp("places") / "result"
+    paths = [f"paths.pools={bundle.parent / 'pools'}", f"paths.runs={out.parent}"]
+    assert main(PROGRAM, ["run", f"run={trained('llama', 1)}", *paths, *SHORT, f"out={out}"]) == 0
+    return out
+
+
+@pytest.fixture
+def result(evaluation: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(evaluation, tmp_path / "result"))
 
 
 def test_a_result_replaces_an_earlier_one_and_nothing_else(
