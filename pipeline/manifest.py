@@ -18,6 +18,7 @@ import polars as pl
 from pipeline import __version__
 from pipeline.bundle import Outcome
 from pipeline.configuration import Build
+from pipeline.entries import BundleManifest, misfit
 from pipeline.errors import StoreError, known_names
 from pipeline.folder import is_sealed
 from pipeline.markdown import block, plain
@@ -28,8 +29,6 @@ from pipeline.pool import Pool
 from pipeline.secrets import scrubbed
 from pipeline.small_files import small
 from pipeline.sources.source import Source
-from pipeline.verify.entries import BundleManifest
-from pipeline.verify.manifest import misfit
 
 _LOG = logging.getLogger(__name__)
 FORMAT = "poolmix bundle 1"

@@ -10,11 +10,11 @@ from typing import Any
 import polars as pl
 
 from pipeline.bundle import JSONL
+from pipeline.entries import BundleManifest
 from pipeline.errors import SchemaError, StoreError
 from pipeline.manifest import Bundle
 from pipeline.mix.checks import starved, uneven_use, wrong_quotas
 from pipeline.pool import DUPLICATES, read_duplicates, read_quarantine
-from pipeline.verify.entries import BundleManifest
 from pipeline.verify.files import wrong_files
 from pipeline.verify.manifest import wrong_manifest, wrong_numbers
 from pipeline.verify.reread import Reread, reread

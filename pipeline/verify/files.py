@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from pipeline.entries import Entry
 from pipeline.store import damaged_file
-from pipeline.verify.entries import Entry
 from pipeline.verify.manifest import MANIFEST
 
 

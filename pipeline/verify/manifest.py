@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from pipeline.bundle import JSONL
+from pipeline.entries import PoolManifest, misfit
 from pipeline.errors import ConfigError
 from pipeline.folder import DATA, SEAL, is_sealed
 from pipeline.mix.plan import relative_weights
 from pipeline.pool import FORMAT
 from pipeline.small_files import read_small
-from pipeline.verify.entries import PoolManifest
 
 MANIFEST = "manifest.json"
 
@@ -37,15 +37,6 @@ def wrong_manifest(folder: Path, kind: Any) -> tuple[dict[str, Any], list[str]]:
     if sealed is None:
         return manifest, [f"{MANIFEST} has no {SEAL} of its own as its last entry"]
     return manifest, [] if sealed else [f"{MANIFEST} has other bytes than when it was written"]
-
-
-def misfit(manifest: Any, kind: Any) -> str | None:
-    """What keeps a manifest from being what `kind` says, or None."""
-    try:
-        msgspec.convert(manifest, kind)
-    except (ValueError, RecursionError) as error:
-        return f"not as it is written ({error})"
-    return None
 
 
 def pool_manifest(folder: Path) -> tuple[dict[str, Any], list[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.decontaminate.found import FORMAT as OVERLAPS
 from pipeline.dedup.found import FORMAT as NEAR
+from pipeline.entries import KeptManifest
 from pipeline.errors import SchemaError, StoreError
 from pipeline.folder import DATA
 from pipeline.pointer import read_pointer
@@ -16,7 +17,6 @@ from pipeline.schema import POOL, conform
 from pipeline.store import open_table
 from pipeline.tokens.ids import FORMAT as IDS
 from pipeline.verify.checks import Check
-from pipeline.verify.entries import KeptManifest
 from pipeline.verify.files import wrong_files
 from pipeline.verify.manifest import pool_folders, pool_manifest, wrong_manifest
 

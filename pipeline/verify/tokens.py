@@ -12,13 +12,13 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.arrow import numbers
+from pipeline.entries import TokensManifest
 from pipeline.errors import SchemaError, StoreError
 from pipeline.folder import DATA
 from pipeline.schema import SEQUENCES, conform
 from pipeline.store import open_table
 from pipeline.tokens.dataset import FORMAT
 from pipeline.tokens.encode import IGNORED
-from pipeline.verify.entries import TokensManifest
 from pipeline.verify.files import wrong_files
 from pipeline.verify.manifest import MANIFEST, wrong_manifest
 

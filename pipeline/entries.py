@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+import msgspec
+
 
 class Entry(TypedDict):
     """What a manifest says of a file."""
@@ -170,3 +172,12 @@ class TokensManifest(TypedDict):
     pack: bool
     splits: dict[str, _SplitTokens]
     files: dict[str, Entry]
+
+
+def misfit(manifest: Any, kind: Any) -> str | None:
+    """What keeps a manifest from being what `kind` says, or None."""
+    try:
+        msgspec.convert(manifest, kind)
+    except (ValueError, RecursionError) as error:
+        return f"not as it is written ({error})"
+    return None
