@@ -19,7 +19,7 @@ import yaml
 from eval.compare import Comparison, compare, find_results
 from pipeline.errors import StoreError
 from pipeline.manifest import open_bundle
-from pipeline.room import require_place, writing
+from pipeline.room import require_free, require_place, writing
 from pipeline.secrets import scrubbed
 from pipeline.small_files import read_small
 from pipeline.store import read_manifest, replace_text
@@ -112,8 +112,8 @@ def _note(asked: Experiment, out: Path) -> None:
         if unlike:
             what = f"an experiment with other settings stands there ({', '.join(unlike)})"
             raise StoreError(f"out={out}", what, "name a new folder, or the same settings to go on with it")
-    elif out.is_dir() and any(out.iterdir()):
-        raise StoreError(f"out={out}", "there is something else already", "name a new folder")
+    else:
+        require_free(out)
     with writing(path):
         out.mkdir(parents=True, exist_ok=True)
         replace_text(path, json.dumps(wanted, ensure_ascii=False, indent=2) + "\n")

@@ -31,7 +31,7 @@ from pipeline.manifest import Bundle
 from pipeline.render.renderer import Renderer
 from pipeline.render.template import Template
 from pipeline.room import require_place, writing
-from pipeline.store import lock, new_folder, read_manifest
+from pipeline.store import lock, new_folder, read_manifest, require_own
 
 Say = Callable[[str], None]
 FORMAT = "poolmix lm_eval 1"
@@ -156,11 +156,10 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _require_own(out: Path) -> None:
     """Raises: StoreError unless the folder is free, or holds an export that this one may replace."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    manifest = read_manifest(out, FORMAT) if out.is_dir() else None
+    require_own(out, FORMAT, "an earlier export")
+    manifest = read_manifest(out, FORMAT)
     if manifest is None:
-        raise StoreError(f"out={out}", "there is something else than an earlier export", "name a new folder")
+        return
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
         if path.is_file() and name not in {*manifest["files"], "manifest.json"} and path.parent.name != "__pycache__":

@@ -74,8 +74,7 @@ def open_result(folder: Path) -> Result:
 def require_result_place(target: Path) -> None:
     """Raises: StoreError unless a result can be written there, in place of nothing but an earlier one."""
     require_place("out", target)
-    with writing(target):
-        require_own(target, FORMAT, "an evaluation", METRICS)
+    require_own(target, FORMAT, "an evaluation", METRICS)
 
 
 @contextmanager

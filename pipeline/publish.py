@@ -49,8 +49,7 @@ def publish(settings: Build, outcome: Outcome, with_: Tools, command: str, sweep
 
 def require_replaceable(folder: Path) -> None:
     """Raises: StoreError if something else than a bundle stands there."""
-    with writing(folder):
-        require_own(folder, FORMAT, "a bundle", signs=("dataset_dict.json", "train", "validation"))
+    require_own(folder, FORMAT, "a bundle", signs=("dataset_dict.json", "train", "validation"))
 
 
 def _is_made(folder: Path, own: str) -> bool:

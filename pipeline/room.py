@@ -28,6 +28,12 @@ def require_place(setting: str, path: Path) -> None:
         raise StoreError(f"{setting}={path}", f"{above} {what}", f"set {setting} to a folder that can be written")
 
 
+def require_free(path: Path, fix: str = "name a new folder") -> None:
+    """Raises: StoreError if something is there already; an empty folder is nothing."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise StoreError(f"out={path}", "there is something already", fix)
+
+
 def require_room(path: Path, needed: float, fix: str = _ROOM + _ELSEWHERE) -> None:
     """Raises: StoreError if `needed` bytes, as far as one can tell, are more than is free where `path` will be."""
     free = free_bytes(path)

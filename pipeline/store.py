@@ -26,6 +26,7 @@ from pipeline.leftovers import aside, hidden, showing
 from pipeline.locks import locked
 from pipeline.names import is_inside, require_parts
 from pipeline.pointer import read_pointer
+from pipeline.room import writing
 from pipeline.small_files import read_small
 
 _RENAME_EXCHANGE = 2
@@ -148,7 +149,9 @@ def require_own(folder: Path, format: str, what: str, name: str = "manifest.json
         return
     if not folder.is_dir():
         raise StoreError(f"out={folder}", "is no folder", "name a new or empty folder")
-    if any(folder.iterdir()) and not (signs and all((folder / sign).exists() for sign in signs)):
+    with writing(folder):
+        is_free = not any(folder.iterdir())
+    if not is_free and not (signs and all((folder / sign).exists() for sign in signs)):
         fault = f"the folder holds something else than {what}"
         raise StoreError(f"out={folder}", fault, "name a new or empty folder")
 

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.errors import ConfigError, StoreError, TemplateError
 from pipeline.folder import Folder
 from pipeline.render.renderer import Renderer
-from pipeline.room import require_place, require_room
+from pipeline.room import require_free, require_place, require_room
 from pipeline.store import lock, new_folder
 from train.adapted import run_template
 from train.card import base_id, model_card
@@ -68,8 +68,8 @@ def export_run(run: Run, asked: Export, say: Say) -> Path:
         "hub_folder": (_hub_folder, "merged_hub" if asked.merged else "lora_hub"),
     }[asked.to]
     target = asked.out if asked.out is not None else run.folder / f"{run.manifest['model']['short']}_{kind}"
-    if asked.out is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise StoreError(f"out={target}", "there is something already", "name a new folder")
+    if asked.out is not None:
+        require_free(target)
     require_place("out", target)
     return make(run, asked, target, say)
 

@@ -34,8 +34,8 @@ _MODULE = re.compile(r"[\w.-]{1,256}")
 # What conf/model has where names do not suffice: names, `.*` and choices of names, but for modules with a word in them.
 _EXPRESSION = re.compile(r"(?:\(\?!\.\*\w+\))?((?:[\w-]|\\?\.|\.\*|\([\w-]+(?:\|[\w-]+)*\))+)")
 _MOST_EXPRESSION = 100  # characters
-TARGETS_RULE = "a list of projections, or a short expression of names, `.`, `.*` and `(a|b)`"
 _MOST_CHOICES = 4  # `.*` or `(a|b)`: what can be tried with them takes a hundredth of a second for a module
+TARGETS_RULE = "a list of projections, or a short expression of names, `.`, `.*` and `(a|b)`"
 _INDEX = "model.safetensors.index.json"
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _AGAIN = "copy or download it again"

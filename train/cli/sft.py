@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.front import Job
 from pipeline.errors import ConfigError, StoreError
-from pipeline.room import require_place
+from pipeline.room import require_free, require_place
 
 if TYPE_CHECKING:
     from pipeline.manifest import Bundle
@@ -119,8 +119,7 @@ def _folder(settings: Train, bundle: Bundle, sweep: bool) -> Path:
     """A new folder for the run; in a sweep one of its own below `out`. Raises: StoreError if `out` is there already."""
     if settings.out is not None and not sweep:
         require_place("out", settings.out)
-        if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
-            raise StoreError(f"out={settings.out}", "there is something already", "name a new folder, or resume=DIR")
+        require_free(settings.out, "name a new folder, or resume=DIR")
         return settings.out
     name = f"{bundle.manifest['name']}-{settings.model.short}-{datetime.now():%Y%m%d-%H%M%S}"
     place, number = settings.out or settings.paths.runs, 1
